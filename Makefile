@@ -1,0 +1,33 @@
+# Two commands matter: `make demo` and `make test`. Both build .venv first when it is missing or stale.
+
+# A version-manager shim may be on PATH and still refuse to run, so each candidate is executed, not just found.
+CANDIDATES := python3.13 python3.12 python3.14 python3 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)
+	@$(RUN)/cocoon demo
+
+test: $(STAMP) lint
+	@$(RUN)/cocoon contracts build --check
+	@$(RUN)/python -m pytest -n auto --dist worksteal
+
+lint: $(STAMP)
+	@$(RUN)/ruff check --quiet .
+	@$(RUN)/ruff format --quiet --check .
+	@$(RUN)/mypy
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.12 found: install one or run 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON) (one minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Cocoon off chain: codec, crypto, chain access, agent, client and kernels."""

@@ -1,0 +1,5 @@
+"""`python -m cocoon`: the `cocoon` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""The agent: one loop over blocks, one task per job, one outbox.
+
+Whatever fails at the edges (lite server, signer, kernel) is tried again with growing pauses. A journal that can't be
+relied on ends the agent, before it signs or sends anything more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from pytoniq_core import Address
+
+from ..chain.base import Chain
+from ..chain.wallet import Wallet
+from ..deployment import Deployment
+from ..errors import ChainError, WireError
+from ..signer.client import Signer
+from ..signer.errors import SignerError
+from ..wire.blob import bytes_to_cell
+from ..wire.escrow import DeliverJob, RejectJob, SignedReceipt
+from .compute import Limits
+from .errors import KernelFailure
+from .jobs import UNSIGNED, Job, JobState
+from .journal import Journal
+from .kernel import Kernel
+from .outbox import Outbox
+from .parcels import Parcel
+from .prices import Prices, read_prices
+from .runner import JobRunner
+from .upkeep import Offer, Upkeep
+from .watcher import Watcher
+
+__all__ = ["Agent", "Pace"]
+
+_log = logging.getLogger(__name__)
+# Attached to each message; what is not used comes back. More is attached after a refusal for want of it.
+_CARRIED_GAS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Pauses between tries, in seconds: the first, doubling up to the longest. concurrency: models running at once."""
+
+    first_pause: float = 0.5
+    longest_pause: float = 30.0
+    concurrency: int = 1
+
+
+@dataclass(slots=True)
+class _Retry:
+    """A job that failed, and when it may be tried again (event loop time)."""
+
+    pause: float
+    at: float
+
+
+@dataclass(slots=True)
+class Agent:
+    """A worker's agent. Everything it depends on is handed in; nothing is opened or closed here."""
+
+    chain: Chain
+    wallet: Wallet
+    signer: Signer
+    journal: Journal
+    kernel: Kernel
+    registry: Address
+    worker_index: int
+    offer: Offer
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises SetupError or a JournalError, alone or in an exception group."""
+        deployment = Deployment(self.registry)
+        worker = deployment.worker(self.worker_index)
+        self.journal.claim(worker, self.chain.global_id)
+        upkeep = Upkeep(self.chain, self.signer, worker, self.worker_index, self.wallet.address, self.offer)
+        prices = await self._patiently(upkeep)
+        watcher = Watcher(self.chain, deployment, worker, self.journal)
+        outbox = Outbox(self.chain, self.wallet, self.journal, prices)
+        runner = JobRunner(self.chain, self.signer, self.journal, self.kernel, worker, self.limits)
+        async with asyncio.TaskGroup() as tasks:
+            desk = _Desk(tasks, runner, self.journal, self.pace)
+            pause = self.pace.first_pause
+            while True:
+                try:
+                    await watcher.sync()
+                    desk.open()
+                    await outbox.pump([*await self._upkeep(upkeep, prices), *self._deliveries(prices)])
+                    await self.chain.next_block()
+                    pause = self.pace.first_pause
+                except (ChainError, SignerError, WireError) as error:
+                    _log.warning("trying again in %.1f s: %s", pause, error)
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, self.pace.longest_pause)
+
+    async def _patiently(self, upkeep: Upkeep) -> Prices:
+        """Checks the setup once the network is there."""
+        pause = self.pace.first_pause
+        while True:
+            try:
+                await upkeep.check()
+                return await read_prices(self.chain)
+            except (ChainError, SignerError) as error:
+                _log.warning("trying again in %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, self.pace.longest_pause)
+
+    async def _upkeep(self, upkeep: Upkeep, prices: Prices) -> list[Parcel]:
+        """What the worker's contract lacks. What is signed already must not wait for a signer that is away."""
+        try:
+            return await upkeep.wanted(prices.gas_fee(_CARRIED_GAS))
+        except SignerError as error:
+            _log.warning("can't compare the worker's keys with the signer's: %s", error)
+            return []
+
+    def _deliveries(self, prices: Prices) -> list[Parcel]:
+        return [_delivery(job, prices.gas_fee(_CARRIED_GAS)) for job in self.journal.jobs(JobState.SIGNED)]
+
+
+def _delivery(job: Job, value_nano: int) -> Parcel:
+    """The message that ends a signed job."""
+    if job.signature is None:
+        raise ValueError(f"{job} is signed without a signature")
+    if job.receipt is not None and job.response is not None:
+        signed = SignedReceipt(job.receipt, job.signature)
+        body = DeliverJob(job.id, False, signed, bytes_to_cell(job.response)).to_cell()
+    elif job.reason is not None:
+        body = RejectJob(job.id, job.key.seq, job.reason, job.signature).to_cell()
+    else:
+        raise ValueError(f"{job} is signed without a statement")
+    purpose = f"job {job.key.escrow.hash_part.hex()} {job.key.epoch} {job.key.seq}"
+    return Parcel(purpose, job.key.escrow, value_nano, body, job.id)
+
+
+class _Desk:
+    """The jobs being worked on: one task each, a limited number computing at once."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, runner: JobRunner, journal: Journal, pace: Pace) -> None:
+        self._tasks = tasks
+        self._runner = runner
+        self._journal = journal
+        self._pace = pace
+        self._turns = asyncio.Semaphore(pace.concurrency)
+        self._running: set[int] = set()
+        self._retries: dict[int, _Retry] = {}
+
+    def open(self) -> None:
+        """Takes up every job that is not signed yet, unless it is being worked on or has to wait."""
+        now = asyncio.get_running_loop().time()
+        for job in self._journal.jobs(*UNSIGNED):
+            retry = self._retries.get(job.id)
+            if job.id not in self._running and (retry is None or retry.at <= now):
+                self._running.add(job.id)
+                self._tasks.create_task(self._work(job))
+
+    async def _work(self, job: Job) -> None:
+        try:
+            async with self._turns:
+                await self._runner.advance(job.id)
+            self._retries.pop(job.id, None)
+        except (ChainError, SignerError, KernelFailure, WireError) as error:
+            earlier = self._retries.get(job.id)
+            pause = self._pace.first_pause if earlier is None else min(2 * earlier.pause, self._pace.longest_pause)
+            self._retries[job.id] = _Retry(pause, asyncio.get_running_loop().time() + pause)
+            _log.warning("%s: trying again in %.1f s: %s", job, pause, error)
+        finally:
+            self._running.discard(job.id)

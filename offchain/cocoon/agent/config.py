@@ -1,0 +1,102 @@
+"""What an agent needs to know to run, from a TOML file or from code."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pytoniq_core import Address
+
+from ..chain.wallet import Wallet
+from ..wire.common import ModelTerms
+from .agent import Pace
+from .compute import Limits
+from .errors import SetupError
+
+__all__ = ["DEFAULT_TERMS", "MNEMONIC_VARIABLE", "AgentConfig"]
+
+MNEMONIC_VARIABLE = "COCOON_OPERATOR_MNEMONIC"
+_SEED_HEX = 64
+DEFAULT_TERMS = ModelTerms(
+    prompt_nano=10**9,  # 1 TON per million tokens
+    cached_nano=10**9 // 4,
+    completion_nano=4 * 10**9,
+    floor_fee_nano=10**7,
+    min_duration_sec=60,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """One worker's agent.
+
+    network: global configuration (JSON) with the lite servers. wallet_key: file with the operator wallet's 24 words or
+    64 hex digits; None means the words are in COCOON_OPERATOR_MNEMONIC. data_dir: journal and signer socket; for this
+    worker only. signer_socket: None means `data_dir/signer/signer.sock`. kernel: `smollm2-135m-instruct`, or
+    `module:factory` of one's own.
+    """
+
+    network: Path
+    registry: Address
+    worker_index: int
+    data_dir: Path
+    wallet_key: Path | None = None
+    signer_socket: Path | None = None
+    kernel: str = "smollm2-135m-instruct"
+    forced_slots: int = 2
+    terms: ModelTerms = DEFAULT_TERMS
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+    stale_after_sec: float | None = 60.0
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Reads TOML: the fields above, with tables `terms`, `limits`, `pace`; paths are relative to the file.
+        SetupError.
+        """
+        try:
+            with path.open("rb") as file:
+                found = tomllib.load(file)
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SetupError(f"can't read the configuration {path}: {error}") from error
+        unknown = found.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise SetupError(f"{path}: unknown settings {', '.join(sorted(unknown))}")
+        try:
+            made: dict[str, Any] = dict(found)
+            for name in ("network", "data_dir", "wallet_key", "signer_socket"):
+                if name in made:
+                    made[name] = path.parent / Path(made[name]).expanduser()
+            made["registry"] = Address(made["registry"])
+            for name, table in (("terms", ModelTerms), ("limits", Limits), ("pace", Pace)):
+                if name in made:
+                    made[name] = table(**made[name])
+            return cls(**made)
+        except Exception as error:
+            raise SetupError(f"{path}: {error}; see AgentConfig for what each setting must be") from error
+
+    @property
+    def socket(self) -> Path:
+        return self.data_dir / "signer" / "signer.sock" if self.signer_socket is None else self.signer_socket
+
+    def wallet(self) -> Wallet:
+        """The operator's wallet. SetupError if there is no key; WalletError if the words are none."""
+        if self.wallet_key is None:
+            words = os.environ.get(MNEMONIC_VARIABLE)
+            if not words:
+                raise SetupError(f"the operator wallet's key is missing: set wallet_key, or {MNEMONIC_VARIABLE}")
+            return Wallet.from_mnemonic(words)
+        try:
+            text = self.wallet_key.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SetupError(f"can't read the wallet's key: {error}") from error
+        if len(text) == _SEED_HEX:
+            try:
+                return Wallet(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text)))
+            except ValueError as error:
+                raise SetupError(f"{self.wallet_key} holds neither 24 words nor 64 hex digits") from error
+        return Wallet.from_mnemonic(text)

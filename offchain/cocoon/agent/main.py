@@ -1,0 +1,136 @@
+"""Putting an agent together from its configuration and running it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from ..chain.lite import LiteChain
+from ..errors import ChainUnavailable, CocoonError
+from ..kernels.progress import ProgressCallback, silent
+from ..signer.launch import ensure_signer
+from .agent import Agent
+from .config import AgentConfig
+from .errors import SetupError
+from .journal import Journal
+from .kernel import EngineKernel, Kernel
+from .upkeep import Offer
+
+__all__ = ["load_kernel", "main", "run_agent"]
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE_SEC = 0.5
+_LONGEST_PAUSE_SEC = 30.0
+
+
+async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) -> None:
+    """Until cancelled. The signer, started if need be, goes on afterwards. Raises a CocoonError that says what to do.
+
+    progress: told about fetching and compiling the model.
+    """
+    wallet = config.wallet()
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.closing(Journal(config.data_dir / "journal.sqlite")) as journal:
+        kernel = await asyncio.to_thread(load_kernel, config.kernel, progress)
+        signer = await ensure_signer(config.socket)
+        chain = await _connect(config)
+        agent = Agent(
+            chain=chain,
+            wallet=wallet,
+            signer=signer,
+            journal=journal,
+            kernel=kernel,
+            registry=config.registry,
+            worker_index=config.worker_index,
+            offer=Offer(config.forced_slots, {int.from_bytes(kernel.model_id, "big"): config.terms}),
+            limits=config.limits,
+            pace=config.pace,
+        )
+        try:
+            await agent.run()
+        except BaseExceptionGroup as group:
+            error = _first(group)
+            if error is None:
+                raise
+            raise error from group
+        finally:
+            await signer.close()
+            await chain.close()
+
+
+def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:
+    """The kernel `spec` names, ready to run: a built-in model, or `module:factory`, called without arguments.
+    SetupError.
+    """
+    if spec == "smollm2-135m-instruct":
+        from ..kernels.engine import Engine
+
+        engine = Engine()
+        engine.load(progress)
+        return EngineKernel(engine)
+    module, colon, factory = spec.partition(":")
+    if not colon:
+        raise SetupError(f"there is no kernel {spec!r}: use smollm2-135m-instruct, or module:factory")
+    try:
+        made: Kernel = getattr(importlib.import_module(module), factory)()
+    except (ImportError, AttributeError) as error:
+        raise SetupError(f"the kernel {spec!r} can't be loaded: {error}") from error
+    return made
+
+
+def main(config: AgentConfig, progress: ProgressCallback = silent) -> int:
+    """Runs the agent until SIGINT or SIGTERM; the status for `sys.exit`."""
+    try:
+        asyncio.run(_until_signalled(config, progress))
+    except CocoonError as error:
+        _log.error("%s", error)
+        return 1
+    return 0
+
+
+async def _until_signalled(config: AgentConfig, progress: ProgressCallback) -> None:
+    running = asyncio.create_task(run_agent(config, progress))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    _log.info("stopped; open jobs go on at the next start")
+
+
+async def _connect(config: AgentConfig) -> LiteChain:
+    """The network, waited for. SetupError if the configuration can't be read."""
+    try:
+        network: dict[str, Any] = json.loads(config.network.read_text())
+    except (OSError, ValueError) as error:
+        raise SetupError(f"can't read the network's configuration {config.network}: {error}") from error
+    pause = _FIRST_PAUSE_SEC
+    while True:
+        try:
+            memory = config.data_dir / "blocks.json"
+            return await LiteChain.open(network, stale_after_sec=config.stale_after_sec, memory=memory)
+        except ChainUnavailable as error:
+            _log.warning("trying again in %.1f s: %s", pause, error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SEC)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> CocoonError | None:
+    """The error to tell the operator, if everything in the group is one of ours."""
+
+    def leaves(error: BaseException) -> Iterator[BaseException]:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                yield from leaves(inner)
+        else:
+            yield error
+
+    found = list(leaves(group))
+    ours = [error for error in found if isinstance(error, CocoonError)]
+    return ours[0] if len(ours) == len(found) else None

@@ -1,0 +1,1 @@
+"""Measurements of the protocol, printed against a named peer."""

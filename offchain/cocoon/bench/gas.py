@@ -1,0 +1,314 @@
+"""Gas and fees of every operation, from running it in the official executor.
+
+Deterministic: the same contracts give the same figures, so tests hold them to a snapshot. Gas counts the protocol's
+contracts; what receiving wallets burn is theirs. Fees count everything validators collect for an operation after the
+caller's own wallet, at the prices of the sandbox's configuration (today's mainnet prices).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pytoniq_core import Address, Cell, begin_cell
+
+from ..contracts_build import load
+from ..deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from ..wire import blob
+from ..wire.codec import Struct
+from ..wire.common import DOMAIN_TAG, Kind, ModelTerms, SignedDomain, WorkerRoles
+from ..wire.escrow import (
+    BeginClose,
+    ClaimVoucher,
+    CloseCooperative,
+    CloseStatement,
+    DeliverJob,
+    EscrowStorage,
+    ExpireJob,
+    FinishClose,
+    OpenEscrow,
+    PostJob,
+    Receipt,
+    ReceiptDisclosure,
+    ReceiptOutcome,
+    RejectionStatement,
+    RejectJob,
+    RejectReason,
+    Signature,
+    SignedReceipt,
+    TopUpEscrow,
+    VoucherStatement,
+)
+from ..wire.registry import RegisterWorker, SyncPolicy
+from ..wire.slashing import SubmitEquivocation
+from ..wire.worker import BeginUnbond, IdentityStatement, SetIdentity, SetOffer, WithdrawStake
+
+if TYPE_CHECKING:
+    from cocoon_sandbox.ledger import Ledger
+    from cocoon_sandbox.treasury import Treasury
+
+__all__ = ["GOALS", "Operation", "measure"]
+
+TON = 10**9
+MODEL = int.from_bytes(hashlib.sha256(b"cocoon bench model").digest(), "big")
+TERMS = ModelTerms(100_000, 50_000, 400_000, TON // 100, 30)
+# A sealed 1 kB prompt is the padded prompt, the KEM's ciphertext and two tags; a 1 kB answer is padded and sealed.
+REQUEST = blob.bytes_to_cell(bytes(2048 + 1120 + 64))
+RESPONSE = blob.bytes_to_cell(bytes(1024 + 96))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The most an operation may take, and what the existing network takes for the same, where it has the same."""
+
+    gas: int
+    transactions: int | None = None
+    existing_gas: int | None = None
+    existing_transactions: int | None = None
+
+
+# Figures of the existing network: its public contracts run in the same executor.
+GOALS = {
+    "claim": Goal(6000, 2, 30_458, 7),
+    "top up": Goal(3000, 1, 18_178, 3),
+    "open": Goal(25_000, 4),
+    "close cooperatively": Goal(12_000, None, 23_412, 4),
+    "forced job": Goal(25_000),
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: `gas` by contract in order of execution, fees in nanoTON.
+
+    `least_value_nano` is what has to be attached beyond what is credited to somebody.
+    """
+
+    name: str
+    gas: tuple[tuple[str, int], ...]
+    transactions: int
+    fees_nano: int
+    least_value_nano: int | None = None
+    goal: Goal | None = field(default=None)
+
+    @property
+    def total_gas(self) -> int:
+        return sum(used for _, used in self.gas)
+
+    @property
+    def meets_goal(self) -> bool | None:
+        """None if there is no goal."""
+        if self.goal is None:
+            return None
+        return self.total_gas <= self.goal.gas and self.transactions <= (self.goal.transactions or self.transactions)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "operation": self.name,
+            "gas": self.total_gas,
+            "gas_by_contract": [{"contract": name, "gas": used} for name, used in self.gas],
+            "transactions": self.transactions,
+            "fees_nano": self.fees_nano,
+            "least_value_nano": self.least_value_nano,
+            "goal": asdict(self.goal) if self.goal else None,
+            "meets_goal": self.meets_goal,
+        }
+
+
+def _key(seed: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed.encode()).digest())
+
+
+def _public(key: Ed25519PrivateKey) -> int:
+    return int.from_bytes(key.public_key().public_bytes_raw(), "big")
+
+
+def _digest(cell: Cell) -> int:
+    return int.from_bytes(cell.hash, "big")
+
+
+class _Scenario:
+    """One worker, one client, one channel; operations recorded as they happen."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.operations: list[Operation] = []
+        self.owner, self.agent, self.client = (
+            ledger.treasury(name, 1000 * TON) for name in ("owner", "agent", "client")
+        )
+        self.payout = Address((0, hashlib.sha256(b"cold payout address").digest()))
+        self.rules = Rules(owner=self.owner.address)
+        self.deployment = Deployment.of(self.rules)
+        self.names = {self.deployment.registry: "Registry", self.deployment.slashing: "Slashing"}
+        self.session, self.client_key = _key("session"), _key("client")
+        self.global_id = -217
+
+    def run(
+        self,
+        name: str,
+        sender: Treasury,
+        to: Address,
+        value: int,
+        body: Struct,
+        least: int | None = None,
+        init: Cell | None = None,
+    ) -> None:
+        before = self.ledger.burned_fees
+        transactions = sender.send(self.ledger, to, value, body.to_cell(), state_init=init)
+        caused = transactions[1:]
+        failed = [tx for tx in caused if tx.account in self.names and not tx.success]
+        if failed:
+            raise AssertionError(f"{name} failed: {failed}")
+        gas = tuple((self.names[tx.account], tx.gas_used) for tx in caused if tx.account in self.names)
+        fees = self.ledger.burned_fees - before - transactions[0].total_fees
+        self.operations.append(Operation(name, gas, len(caused), fees, least, GOALS.get(name)))
+
+    def domain(self, kind: Kind, contract: Address, epoch: int, key_epoch: int) -> SignedDomain:
+        return SignedDomain(DOMAIN_TAG, kind, self.global_id, contract, epoch, key_epoch)
+
+    def set_up(self) -> None:
+        for address, init in (
+            (self.deployment.registry, registry_state_init(self.rules)),
+            (self.deployment.slashing, slashing_state_init()),
+        ):
+            self.owner.send(self.ledger, address, TON, begin_cell().end_cell(), state_init=init)
+        self.worker = self.deployment.worker(0)
+        self.names[self.worker] = "Worker"
+        fee = self.ledger.get(self.deployment.registry, "get_fees")
+        rules = self.rules
+        self.run(
+            "register",
+            self.owner,
+            self.deployment.registry,
+            rules.min_stake_nano + rules.min_bond_nano + fee[0],
+            RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, WorkerRoles(self.agent.address, self.payout)),
+            fee[0],
+        )
+        manage = self.ledger.get(self.worker, "get_fees")[0]
+        hpke_key = blob.bytes_to_cell(bytes(1216))
+        public = _public(self.session)
+        statement = IdentityStatement(self.domain(Kind.IDENTITY, self.worker, 0, 1), public, _digest(hpke_key))
+        identity = SetIdentity(2, public, hpke_key, self.session.sign(statement.to_cell().hash))
+        self.run("set identity", self.agent, self.worker, manage, identity, manage)
+        self.run("set offer", self.agent, self.worker, manage, SetOffer(3, 2, {MODEL: TERMS}), manage)
+        self.run("sync policy", self.client, self.deployment.registry, fee[1], SyncPolicy(4, 0), fee[1])
+
+    def open(self, salt: int) -> Address:
+        escrow = self.deployment.escrow(self.client.address, self.worker, salt)
+        self.names[escrow] = "Escrow"
+        init = self.deployment.escrow_state_init(self.client.address, self.worker, salt)
+        term = 86400
+        least = self._open_fees(term)
+        body = OpenEscrow(5, _public(self.client_key), 2 * TON, MODEL, term, None, TERMS)
+        self.run("open", self.client, escrow, 2 * TON + least, body, least, init)
+        return escrow
+
+    def _open_fees(self, term: int) -> int:
+        from cocoon_sandbox.config import config_param
+
+        from ..fees import PRICE_PARAMS, Fees, Prices
+
+        config = {number: config_param(self.ledger.config, number) for number in PRICE_PARAMS}
+        return Fees(Prices.from_config(config)).open(term)
+
+    def state(self, escrow: Address) -> EscrowStorage:
+        data = self.ledger.account(escrow).data
+        if data is None:
+            raise AssertionError("the escrow is gone")
+        return EscrowStorage.from_cell(data)
+
+    def receipt(self, escrow: Address, fee: int, seq: int, response: Cell) -> SignedReceipt:
+        epoch = self.state(escrow).epoch
+        outcome = ReceiptOutcome(_digest(response), MODEL, ReceiptDisclosure(1, 0))
+        domain = self.domain(Kind.FORCED_RECEIPT, escrow, epoch, 1)
+        receipt = Receipt(domain, seq, fee, self.ledger.now, _digest(REQUEST), outcome)
+        return SignedReceipt(receipt, self.session.sign(receipt.to_cell().hash))
+
+    def pay(self, escrow: Address) -> None:
+        _, top_up, _, _, claim, *_ = self.ledger.get(escrow, "get_fees", 0)
+        self.run("top up", self.client, escrow, TON + top_up, TopUpEscrow(6), top_up)
+        for name, cumulative, merged in (("claim", TON // 2, True), ("claim, change to caller", TON, False)):
+            statement = VoucherStatement(self.domain(Kind.VOUCHER, escrow, self.state(escrow).epoch, 1), cumulative, 7)
+            signature = self.client_key.sign(statement.to_cell().hash)
+            self.run(name, self.agent, escrow, claim, ClaimVoucher(7, 1, cumulative, 7, merged, signature), claim)
+
+    def force(self, escrow: Address) -> None:
+        _, _, post, end, *_ = self.ledger.get(escrow, "get_fees", 0)
+        job = PostJob(8, TON // 10, 600, REQUEST)
+        self.run("post job", self.client, escrow, TON // 10 + post, job, post)
+        receipt = self.receipt(escrow, TON // 20, 1, RESPONSE)
+        self.run("deliver job", self.agent, escrow, end, DeliverJob(9, True, receipt, RESPONSE), end)
+        posted, delivered = self.operations[-2:]
+        self.operations.append(
+            Operation(
+                "forced job",
+                posted.gas + delivered.gas,
+                posted.transactions + delivered.transactions,
+                posted.fees_nano + delivered.fees_nano,
+                post,
+                GOALS["forced job"],
+            )
+        )
+        self.client.send(self.ledger, escrow, TON // 10 + post, job.to_cell())
+        state = self.state(escrow)
+        rejection = RejectionStatement(
+            self.domain(Kind.REJECTION, escrow, state.epoch, 1), 2, _digest(REQUEST), RejectReason.UNDECRYPTABLE
+        )
+        signature = self.session.sign(rejection.to_cell().hash)
+        self.run("reject job", self.agent, escrow, end, RejectJob(10, 2, RejectReason.UNDECRYPTABLE, signature), end)
+        self.client.send(self.ledger, escrow, TON // 10 + post, job.to_cell())
+        self.ledger.advance(600 + self.rules.grace_sec + 1)
+        self.run("expire job (missed)", self.client, escrow, end, ExpireJob(11), end)
+
+    def close(self, cooperative: Address, announced: Address) -> None:
+        *_, begin, finish, _ = self.ledger.get(announced, "get_fees", 0)
+        statement = CloseStatement(self.domain(Kind.CLOSE, cooperative, self.state(cooperative).epoch, 1), TON)
+        digest = statement.to_cell().hash
+        close = CloseCooperative(12, TON, self.client_key.sign(digest), Signature(self.session.sign(digest)))
+        self.run("close cooperatively", self.client, cooperative, finish, close, finish)
+        self.run("begin close", self.client, announced, begin, BeginClose(13), begin)
+        self.ledger.advance(self.rules.dispute_sec)
+        self.run("finish close", self.client, announced, finish, FinishClose(14), finish)
+
+    def slash(self, escrow: Address, signed: tuple[SignedReceipt, SignedReceipt]) -> None:
+        fee = self.ledger.get(self.deployment.slashing, "get_fees")[0]
+        identity = self.deployment.escrow_identity(self.client.address, self.worker, 1)
+        evidence = SubmitEquivocation(15, _public(self.session), identity, *signed)
+        self.run("slash", self.client, self.deployment.slashing, fee, evidence, fee)
+        manage = self.ledger.get(self.worker, "get_fees")[0]
+        self.run("begin unbond", self.owner, self.worker, manage, BeginUnbond(16), manage)
+        self.ledger.advance(self.rules.unbonding_sec)
+        self.run("withdraw", self.owner, self.worker, manage, WithdrawStake(17), manage)
+
+
+def measure(progress: Callable[[str], None] = lambda _: None) -> list[Operation]:
+    """Run every operation once, each with exactly the least value its getter names. AssertionError if one fails."""
+    from cocoon_sandbox.ledger import Ledger
+
+    scenario = _Scenario(Ledger())
+    scenario.set_up()
+    progress("channels")
+    first = scenario.open(1)
+    second = scenario.open(2)
+    scenario.operations.pop()
+    scenario.pay(first)
+    progress("jobs")
+    scenario.force(first)
+    progress("closing")
+    signed = (scenario.receipt(first, 1, 9, RESPONSE), scenario.receipt(first, 2, 9, RESPONSE))
+    scenario.close(second, first)
+    progress("slashing")
+    scenario.slash(first, signed)
+    scenario.ledger.check_conservation()
+    return scenario.operations
+
+
+def code_sizes() -> dict[str, dict[str, int]]:
+    """Cells and bits of each contract's code: what its rent is paid for."""
+    return {
+        name: {"cells": load(name).cells, "bits": load(name).bits}
+        for name in ("Registry", "Worker", "Escrow", "Slashing")
+    }

@@ -1,0 +1,53 @@
+"""`cocoon bench`: what operations cost."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+__all__ = ["bench"]
+
+
+@click.group()
+def bench() -> None:
+    """Measurements."""
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--snapshot", is_flag=True, help="Write tests/contracts/gas.json, which the tests hold the contracts to.")
+def gas(as_json: bool, snapshot: bool) -> None:
+    """Gas, fees and least values of every operation, in the official executor at today's prices."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..bench.gas import code_sizes, measure
+    from ..contracts_build import contracts_dir
+
+    operations = measure()
+    if snapshot:
+        path = contracts_dir().parent / "tests" / "contracts" / "gas.json"
+        path.write_text(json.dumps({o.name: o.gas for o in operations}, indent=1) + "\n")
+    if as_json:
+        click.echo(json.dumps({"operations": [o.to_json() for o in operations], "code": code_sizes()}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, title="Every operation, attached exactly the least value it takes", title_justify="left")
+    columns = ("operation", "gas", "transactions", "fees, TON", "least value, TON", "goal", "existing network")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "operation" else "right")
+    for o in operations:
+        goal, existing = "", ""
+        if o.goal:
+            within = o.total_gas <= o.goal.gas and (
+                o.goal.transactions is None or o.transactions <= o.goal.transactions
+            )
+            goal = f"{'meets' if within else 'misses'} {o.goal.gas:,}"
+            if o.goal.existing_gas:
+                ratio = o.total_gas / o.goal.existing_gas
+                existing = f"{o.goal.existing_gas:,} in {o.goal.existing_transactions}  ({ratio:.2f}x)"
+        least = f"{o.least_value_nano / 1e9:.6f}" if o.least_value_nano is not None else ""
+        table.add_row(
+            o.name, f"{o.total_gas:,}", str(o.transactions), f"{o.fees_nano / 1e9:.6f}", least, goal, existing
+        )
+    Console(width=128).print(table)

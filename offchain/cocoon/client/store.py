@@ -1,0 +1,195 @@
+"""What a client must not forget: channel keys, response secrets, vouchers signed. Written before anything is sent.
+
+One SQLite file, readable by its owner only: whoever holds it can sign vouchers on the deposits and read the answers.
+Losing it costs the answers under way; the money still comes back through the wallet (BeginClose, FinishClose).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pytoniq_core import Address, Cell
+
+from cocoon_sandbox.boc import to_boc
+
+from ..errors import ClientError
+
+__all__ = ["ClientStore", "StoredChannel", "StoredJob"]
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE channels (
+    escrow TEXT PRIMARY KEY, registry TEXT NOT NULL, worker TEXT NOT NULL, salt INTEGER NOT NULL,
+    client_key BLOB NOT NULL, allow_unattested INTEGER NOT NULL, voucher_nano INTEGER NOT NULL DEFAULT 0,
+    voucher_epoch TEXT NOT NULL DEFAULT '0'
+) STRICT;
+CREATE TABLE jobs (
+    escrow TEXT NOT NULL, request_digest TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER, secret BLOB NOT NULL,
+    request BLOB NOT NULL, max_fee_nano INTEGER NOT NULL, posted_after_lt TEXT NOT NULL,
+    PRIMARY KEY (escrow, request_digest)
+) STRICT;
+CREATE TABLE hpke_keys (hash TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChannel:
+    """How a channel is found and signed for. `client_key` is the seed of the Ed25519 key vouchers are signed with."""
+
+    escrow: Address
+    registry: Address
+    worker: Address
+    salt: int
+    client_key: bytes = field(repr=False)
+    allow_unattested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A forced job. `seq` is None until it is known that the escrow took the job."""
+
+    escrow: Address
+    epoch: int
+    seq: int | None
+    request: Cell
+    secret: bytes = field(repr=False)
+    max_fee_nano: int
+    posted_after_lt: int
+
+    @property
+    def request_digest(self) -> int:
+        return int.from_bytes(self.request.hash, "big")
+
+
+class ClientStore:
+    """Every write is on disk when the call returns. ClientError if the file can't be used."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """path: None keeps everything in memory, for what may be lost with the process."""
+        try:
+            if path is not None:
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+            elif version != _VERSION:
+                raise ClientError(
+                    f"{path} was written by another version of cocoon ({version}); use that one, or another file"
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise ClientError(f"the client's store {path} can't be used: {error}; choose another file") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # ---- channels ----
+
+    def add_channel(self, channel: StoredChannel) -> None:
+        self._write(
+            "INSERT INTO channels (escrow, registry, worker, salt, client_key, allow_unattested) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            _name(channel.escrow),
+            _name(channel.registry),
+            _name(channel.worker),
+            channel.salt,
+            channel.client_key,
+            int(channel.allow_unattested),
+        )
+
+    def channel(self, escrow: Address) -> StoredChannel:
+        """ClientError if this client has no such channel."""
+        for channel in self.channels():
+            if channel.escrow == escrow:
+                return channel
+        raise ClientError(f"this client's store has no channel {_name(escrow)}; use the file it was opened with")
+
+    def channels(self) -> list[StoredChannel]:
+        rows = self._db.execute("SELECT escrow, registry, worker, salt, client_key, allow_unattested FROM channels")
+        return [
+            StoredChannel(Address(escrow), Address(registry), Address(worker), salt, key, bool(unattested))
+            for escrow, registry, worker, salt, key, unattested in rows
+        ]
+
+    def forget_channel(self, escrow: Address) -> None:
+        """Once the chain shows that it is closed."""
+        self._write("DELETE FROM channels WHERE escrow = ?", _name(escrow))
+
+    def raise_voucher(self, escrow: Address, epoch: int, cumulative_nano: int) -> int:
+        """Record that a voucher of this much is about to be signed; the most signed so far in this epoch."""
+        row = self._db.execute(
+            "SELECT voucher_nano FROM channels WHERE escrow = ? AND voucher_epoch = ?", (_name(escrow), str(epoch))
+        ).fetchone()
+        most = max(cumulative_nano, 0 if row is None else int(row[0]))
+        self._write(
+            "UPDATE channels SET voucher_nano = ?, voucher_epoch = ? WHERE escrow = ?", most, str(epoch), _name(escrow)
+        )
+        return most
+
+    # ---- jobs ----
+
+    def add_job(self, job: StoredJob) -> None:
+        self._write(
+            "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            _name(job.escrow),
+            f"{job.request_digest:064x}",
+            str(job.epoch),
+            job.seq,
+            job.secret,
+            to_boc(job.request),
+            job.max_fee_nano,
+            str(job.posted_after_lt),
+        )
+
+    def set_seq(self, job: StoredJob, seq: int) -> None:
+        self._write(
+            "UPDATE jobs SET seq = ? WHERE escrow = ? AND request_digest = ?",
+            seq,
+            _name(job.escrow),
+            f"{job.request_digest:064x}",
+        )
+
+    def jobs(self, escrow: Address) -> list[StoredJob]:
+        """All jobs of a channel, oldest first."""
+        rows = self._db.execute(
+            "SELECT epoch, seq, request, secret, max_fee_nano, posted_after_lt FROM jobs WHERE escrow = ? "
+            "ORDER BY rowid",
+            (_name(escrow),),
+        )
+        return [
+            StoredJob(escrow, int(epoch), seq, Cell.one_from_boc(request), secret, max_fee, int(after))
+            for epoch, seq, request, secret, max_fee, after in rows
+        ]
+
+    # ---- workers' keys (public, kept to save a search) ----
+
+    def remember_key(self, key_hash: int, raw: bytes) -> None:
+        self._write("INSERT OR REPLACE INTO hpke_keys VALUES (?, ?)", f"{key_hash:064x}", raw)
+
+    def recall_key(self, key_hash: int) -> bytes | None:
+        row = self._db.execute("SELECT key FROM hpke_keys WHERE hash = ?", (f"{key_hash:064x}",)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise ClientError(f"the client's store can't be written ({error}); nothing was sent") from error
+
+
+def _name(address: Address) -> str:
+    name: str = address.to_str(is_user_friendly=False)
+    return name

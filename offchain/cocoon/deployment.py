@@ -1,0 +1,133 @@
+"""A deployment of the protocol: which code runs, the first data of each contract, and every address that follows.
+
+Addresses are hashes of code and first data, so a client computes a worker's or an escrow's address offline and never
+has to believe anybody about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from pytoniq_core import Address, Cell
+
+from .contracts_build import CompiledContract, load
+from .wire.common import Policy, PolicyChildren, child_address, state_init
+from .wire.escrow import EscrowIdentity
+from .wire.registry import Measurements, RegistryStorage
+from .wire.slashing import SlashingData
+from .wire.worker import WorkerIdentityData
+
+__all__ = [
+    "Deployment",
+    "Rules",
+    "policy",
+    "registry_data",
+    "registry_state_init",
+    "slashing_address",
+    "slashing_state_init",
+]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What governance decides at deployment; amounts in nanoTON, times in seconds, shares in basis points."""
+
+    owner: Address
+    change_delay_sec: int = 7 * 86400
+    attestation_required: bool = False
+    min_stake_nano: int = 10 * 10**9
+    min_bond_nano: int = 2 * 10**9
+    miss_penalty_nano: int = 10**9
+    miss_client_bps: int = 2000
+    slash_reporter_bps: int = 1000
+    slash_client_bps: int = 1000
+    lease_sec: int = 7 * 86400
+    max_term_sec: int = 30 * 86400
+    dispute_sec: int = 86400
+    grace_sec: int = 60
+    evidence_sec: int = 7 * 86400
+    unbonding_sec: int = 45 * 86400
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The contracts of one network. `registry` is all that has to be known about it."""
+
+    registry: Address
+
+    @classmethod
+    def of(cls, rules: Rules) -> Deployment:
+        """The deployment these rules give."""
+        return cls(registry=child_address(_hash(load("Registry")), load("Registry").depth, registry_data(rules)))
+
+    def worker(self, index: int) -> Address:
+        """The worker with this index, registered or not."""
+        code = load("Worker")
+        return child_address(_hash(code), code.depth, WorkerIdentityData(self.registry, index).to_cell())
+
+    def escrow(self, client: Address, worker: Address, salt: int = 0) -> Address:
+        """The channel between `client` and `worker` with this salt, opened or not."""
+        code = load("Escrow")
+        return child_address(_hash(code), code.depth, self.escrow_identity(client, worker, salt).to_cell())
+
+    def escrow_identity(self, client: Address, worker: Address, salt: int = 0) -> EscrowIdentity:
+        return EscrowIdentity(self.registry, client, worker, salt)
+
+    def escrow_state_init(self, client: Address, worker: Address, salt: int = 0) -> Cell:
+        """What a client sends along with OpenEscrow."""
+        return state_init(load("Escrow").code, self.escrow_identity(client, worker, salt).to_cell())
+
+    @property
+    def slashing(self) -> Address:
+        return slashing_address()
+
+
+def slashing_data() -> Cell:
+    code = load("Escrow")
+    return SlashingData(_hash(code), code.depth).to_cell()
+
+
+def slashing_address() -> Address:
+    code = load("Slashing")
+    return child_address(_hash(code), code.depth, slashing_data())
+
+
+def slashing_state_init() -> Cell:
+    return state_init(load("Slashing").code, slashing_data())
+
+
+def policy(rules: Rules, version: int = 1) -> Policy:
+    """The first policy; a later one takes the current version + 1."""
+    escrow = load("Escrow")
+    shared = {name: getattr(rules, name) for name in _POLICY_FIELDS}
+    return Policy(version=version, children=PolicyChildren(_hash(escrow), escrow.depth, slashing_address()), **shared)
+
+
+def registry_data(rules: Rules) -> Cell:
+    worker = load("Worker")
+    storage = RegistryStorage(
+        owner=rules.owner,
+        proposed_owner=None,
+        next_index=0,
+        change_delay_sec=rules.change_delay_sec,
+        policy_version=1,
+        attestation_required=rules.attestation_required,
+        policy=policy(rules),
+        worker_code_hash=_hash(worker),
+        worker_code_depth=worker.depth,
+        worker_code=worker.code,
+        measurements=Measurements(0, 0, {}, {}),
+        proposal=None,
+    )
+    return storage.to_cell()
+
+
+def registry_state_init(rules: Rules) -> Cell:
+    return state_init(load("Registry").code, registry_data(rules))
+
+
+_POLICY_FIELDS = tuple(f.name for f in fields(Policy) if f.name not in ("version", "children"))
+
+
+def _hash(contract: CompiledContract) -> int:
+    return int.from_bytes(contract.code.hash, "big")

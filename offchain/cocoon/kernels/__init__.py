@@ -1,0 +1,1 @@
+"""Kernels: the units of compute a worker runs. Today one language model in JAX; see `cocoon.kernels.engine`."""

@@ -1,0 +1,187 @@
+"""The signer's socket. One process, one thread: calls are handled one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytoniq_core import Address
+
+from ..crypto.request import RequestBinding
+from ..errors import CocoonError
+from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
+from .errors import AlreadySigned, SignerRefused, SignerUnavailable
+from .keys import SignerKeys
+from .messages import (
+    Fields,
+    pack_bytes,
+    pack_signed,
+    read_frame,
+    unpack_bytes,
+    unpack_slot,
+    unpack_struct,
+    write_frame,
+)
+
+__all__ = ["SignerServer", "prepare_socket_directory"]
+
+_log = logging.getLogger(__name__)
+_MAX_SOCKET_PATH = 100  # sockaddr_un holds 104 bytes on some systems
+
+
+class SignerServer:
+    """Serves `keys` on a unix socket until `stop` is called or a client asks for it."""
+
+    def __init__(self, keys: SignerKeys, path: Path) -> None:
+        self._keys = keys
+        self._path = path
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ends `serve`. The keys are gone when the process is."""
+        self._stopping.set()
+
+    async def serve(self) -> None:
+        """Until stopped. SignerUnavailable if the socket can't be had, in particular if another signer has it."""
+        prepare_socket_directory(self._path)
+        with _exclusive(self._path.with_suffix(self._path.suffix + ".lock")):
+            self._path.unlink(missing_ok=True)
+            server = await asyncio.start_unix_server(self._connection, self._path)
+            async with server:
+                _log.info("signer ready at %s", self._path)
+                await self._stopping.wait()
+            self._path.unlink(missing_ok=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if not _is_same_user(writer.get_extra_info("socket")):
+                _log.warning("refused a connection of another user")
+                return
+            while (call := await read_frame(reader)) is not None:
+                await write_frame(writer, self._answer(call))
+        except SignerRefused as error:
+            _log.warning("closed a connection: %s", error)
+        except ConnectionError:
+            _log.info("a client went away")
+        finally:
+            writer.close()
+
+    def _answer(self, call: Fields) -> Fields:
+        try:
+            operation = self._operations().get(str(call.get("op")))
+            if operation is None:
+                raise SignerRefused(f"there is no operation {call.get('op')!r}")
+            return {"ok": operation(call)}
+        except AlreadySigned as error:
+            return {"error": {"type": "AlreadySigned", "message": str(error), "stored": pack_signed(error.stored)}}
+        except CocoonError as error:
+            return {"error": {"type": type(error).__name__, "message": str(error)}}
+
+    def _operations(self) -> dict[str, Callable[[Fields], Fields]]:
+        return {
+            "identity": self._identity,
+            "possession": self._possession,
+            "decrypt": self._decrypt,
+            "find": lambda call: {"signed": pack_signed(self._keys.find(unpack_slot(call.get("slot"))))},
+            "sign_receipt": self._sign_receipt,
+            "sign_rejection": self._sign_rejection,
+            "sign_close": self._sign_close,
+            "stop": self._stop,
+        }
+
+    def _identity(self, _call: Fields) -> Fields:
+        identity = self._keys.identity()
+        return {
+            "session_key": f"{identity.session_key:064x}",
+            "hpke_key": pack_bytes(identity.hpke_key.raw),
+            "pid": os.getpid(),
+        }
+
+    def _possession(self, call: Fields) -> Fields:
+        signature = self._keys.possession(
+            global_id=_integer(call, "global_id"),
+            worker=_address(call, "worker"),
+            index=_integer(call, "index"),
+            key_epoch=_integer(call, "key_epoch"),
+        )
+        return {"signature": pack_bytes(signature)}
+
+    def _decrypt(self, call: Fields) -> Fields:
+        binding = unpack_struct(call, "binding", RequestBinding)
+        return {"plaintext": pack_bytes(self._keys.decrypt(binding, unpack_bytes(call, "ciphertext")))}
+
+    def _sign_receipt(self, call: Fields) -> Fields:
+        receipt = unpack_struct(call, "receipt", Receipt)
+        return {"signed": pack_signed(self._keys.sign_receipt(receipt, unpack_bytes(call, "response")))}
+
+    def _sign_rejection(self, call: Fields) -> Fields:
+        return {"signed": pack_signed(self._keys.sign_rejection(unpack_struct(call, "rejection", RejectionStatement)))}
+
+    def _sign_close(self, call: Fields) -> Fields:
+        return {"signature": pack_bytes(self._keys.sign_close(unpack_struct(call, "statement", CloseStatement)))}
+
+    def _stop(self, _call: Fields) -> Fields:
+        # let the answer leave first
+        asyncio.get_running_loop().call_later(0.05, self.stop)
+        return {}
+
+
+def prepare_socket_directory(path: Path) -> None:
+    """Makes the socket's directory, for this user only. SignerUnavailable if it is open to others."""
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise SignerUnavailable(f"{path} is too long for a socket: choose a path below {_MAX_SOCKET_PATH} bytes")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.parent.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise SignerUnavailable(
+            f"{path.parent} is open to other users: chmod 700 it, or choose a directory of your own for the socket"
+        )
+
+
+class _exclusive:
+    """Holds a lock file as long as this process lives."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise SignerUnavailable(f"another signer holds {self._path}: use it, or stop it first") from error
+
+    def __exit__(self, *_exception: object) -> None:
+        os.close(self._file)
+
+
+def _is_same_user(connection: socket.socket) -> bool:
+    """The directory's mode keeps others out already; where the kernel tells who connects, ask it too."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return True
+    _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    return bool(uid == os.getuid())
+
+
+def _integer(call: Fields, name: str) -> int:
+    value: Any = call.get(name)
+    if not isinstance(value, int):
+        raise SignerRefused(f"{name} is not an integer")
+    return value
+
+
+def _address(call: Fields, name: str) -> Address:
+    workchain, _, account = str(call.get(name)).partition(":")
+    try:
+        return Address((int(workchain), bytes.fromhex(account)))
+    except ValueError as error:
+        raise SignerRefused(f"{name} is not a raw address") from error

@@ -1,0 +1,1 @@
+"""A local TON network: official executor, real blocks, a lite server."""

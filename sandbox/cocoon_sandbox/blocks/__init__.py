@@ -1,0 +1,1 @@
+"""Blocks: from executed transactions to signed masterchain and basechain blocks."""

@@ -1,0 +1,1 @@
+"""Cells, dictionaries and Merkle structures: what the chain state is made of."""

@@ -1,0 +1,303 @@
+"""Governance: allowing waits out a public delay, denying is immediate, neither reaches into an open channel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from actors import actor
+from channel import DAY, Channel
+from cocoon.wire.codec import Struct
+from cocoon.wire.registry import (
+    AcceptOwnership,
+    AllowMeasurement,
+    CancelChange,
+    ChangePolicy,
+    DenyMeasurement,
+    ExecuteChange,
+    OfferOwnership,
+    ProposeChange,
+)
+from cocoon.wire.worker import BeginUnbond, WithdrawStake
+from pytoniq_core import begin_cell
+
+from world import TON, World
+
+THIEF = actor("thief")
+HEIR = actor("heir")
+
+
+def propose(world: World, change: Struct) -> object:
+    return world.govern(ProposeChange(1, change.to_cell()))
+
+
+# ---- the delay ----
+
+
+def test_execute_policy_after_the_delay_by_anyone(world: World) -> None:
+    """R-1, P-6."""
+    changed = world.policy(2, dispute_sec=2 * DAY)
+    world.adopt(ChangePolicy(changed)).assert_succeeded()
+    state = world.registry_state
+    assert (state.policy, state.policy_version, state.proposal) == (changed, 2, None)
+    assert world.ledger.get(world.registry, "get_policy")[0].hash == changed.to_cell().hash
+
+
+@pytest.mark.parametrize(("late", "ok"), [(-1, False), (0, True), (1, True)])
+def test_execute_around_the_delay(world: World, late: int, ok: bool) -> None:
+    """B.15, A.12, R-1: no owner changes anything in a single step."""
+    world.govern(ProposeChange(1, ChangePolicy(world.policy(2)).to_cell())).assert_succeeded()
+    assert world.ledger.get(world.registry, "get_registry_data")[4] == world.ledger.now + world.rules.change_delay_sec
+    world.ledger.advance(world.rules.change_delay_sec + late)
+    done = world.send(actor("anyone"), world.registry, ExecuteChange(2), world.registry_fees[2])
+    done.assert_succeeded() if ok else done.assert_refused(148)
+
+
+def test_execute_nothing_refused(world: World) -> None:
+    world.send(actor("anyone"), world.registry, ExecuteChange(1), TON).assert_refused(147)
+
+
+def test_execute_twice_refused(world: World) -> None:
+    world.adopt(AllowMeasurement(5)).assert_succeeded()
+    world.send(actor("anyone"), world.registry, ExecuteChange(1), TON).assert_refused(147)
+
+
+def test_propose_while_another_is_pending_refused(world: World) -> None:
+    """R-1: the announced change is the one that executes."""
+    world.govern(ProposeChange(1, AllowMeasurement(5).to_cell())).assert_succeeded()
+    world.govern(ProposeChange(1, AllowMeasurement(6).to_cell())).assert_refused(146)
+
+
+def test_cancel_then_propose_starts_a_new_delay(world: World) -> None:
+    """R-1."""
+    world.govern(ProposeChange(1, AllowMeasurement(5).to_cell())).assert_succeeded()
+    world.ledger.advance(world.rules.change_delay_sec)
+    world.govern(CancelChange(2)).assert_succeeded()
+    world.govern(ProposeChange(3, AllowMeasurement(6).to_cell())).assert_succeeded()
+    world.send(actor("anyone"), world.registry, ExecuteChange(4), TON).assert_refused(148)
+
+
+def test_cancel_nothing_refused(world: World) -> None:
+    world.govern(CancelChange(1)).assert_refused(147)
+
+
+# ---- who, and with how much ----
+
+OWNER_MESSAGES = [
+    ProposeChange(1, AllowMeasurement(5).to_cell()),
+    CancelChange(1),
+    DenyMeasurement(1, 5),
+]
+
+
+@pytest.mark.parametrize("body", OWNER_MESSAGES, ids=lambda b: type(b).__name__)
+def test_govern_by_a_stranger_refused(world: World, body: Struct) -> None:
+    """B.1, A.2."""
+    world.send(THIEF, world.registry, body, TON).assert_refused(140)
+
+
+@pytest.mark.parametrize("body", [*OWNER_MESSAGES, ExecuteChange(1), AcceptOwnership(1)], ids=lambda b: type(b).__name__)
+def test_govern_one_nano_below_the_least_value_refused(world: World, body: Struct) -> None:
+    """B.16."""
+    world.govern(body, world.registry_fees[2] - 1).assert_refused(143)
+
+
+# ---- bounds ----
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"miss_client_bps": 2001},
+        {"slash_reporter_bps": 1001},
+        {"slash_client_bps": 2001, "slash_reporter_bps": 0},
+        {"slash_client_bps": 65535, "slash_reporter_bps": 65535},
+        {"min_bond_nano": 10**9 - 1},
+        {"miss_penalty_nano": 0},
+        {"dispute_sec": 0},
+        {"max_term_sec": 0},
+        {"lease_sec": 0},
+        {"unbonding_sec": 45 * DAY - 1},
+        {"max_term_sec": 37 * DAY},
+        {"evidence_sec": 14 * DAY},
+        {"grace_sec": 10 * DAY},
+        {"dispute_sec": 10 * DAY},
+        {"max_term_sec": 2**32 - 1, "unbonding_sec": 2**32 - 1},
+    ],
+    ids=str,
+)
+def test_propose_policy_out_of_bounds_refused(world: World, change: dict[str, int]) -> None:
+    """R-2, P-5: whatever governance decides, a fifth at most rewards a fault, and stake outlives every channel it backs."""
+    world.govern(ProposeChange(1, ChangePolicy(world.policy(2, **change)).to_cell()), TON).assert_refused(149)
+
+
+@pytest.mark.parametrize("field", ["unbonding_sec", "lease_sec"])
+@pytest.mark.parametrize("seconds", [2**32 - 1, 2**31, 400 * DAY])
+def test_propose_policy_freezing_times_refused(world: World, field: str, seconds: int) -> None:
+    """R-2, P-4: an unbonding time that ends never would freeze every stake; `now + time` must fit 32 bits."""
+    world.govern(ProposeChange(1, ChangePolicy(world.policy(2, **{field: seconds})).to_cell()), TON).assert_refused(149)
+
+
+def test_execute_policy_shorter_unbonding_refused(world: World) -> None:
+    """R-2, P-5: stake behind channels of today must not leave early under a policy of tomorrow."""
+    short = world.policy(2, max_term_sec=1, dispute_sec=1, grace_sec=0, evidence_sec=0, unbonding_sec=2)
+    world.govern(ProposeChange(1, ChangePolicy(short).to_cell()), TON).assert_refused(149)
+
+
+def test_longest_policy_times_leave_everything_working(world: World) -> None:
+    """R-2, P-4: at the bounds nothing overflows, and the owner still leaves."""
+    worker = world.active_worker()
+    longest = world.policy(2, unbonding_sec=180 * DAY, lease_sec=366 * DAY, max_term_sec=150 * DAY)
+    world.adopt(ChangePolicy(longest)).assert_succeeded()
+    world.sync(worker).assert_succeeded()
+    worker.set_identity().assert_succeeded()
+    channel = world.open_channel(worker, term_sec=150 * DAY)
+    channel.post(duration=100 * DAY).assert_succeeded()
+    channel.deliver().assert_succeeded()
+    worker.by_owner(BeginUnbond(1)).assert_succeeded()
+    world.ledger.advance(180 * DAY)
+    worker.by_owner(WithdrawStake(2)).assert_succeeded()
+
+
+@pytest.mark.parametrize("version", [0, 1, 3, 2**32 - 1])
+def test_propose_policy_of_another_version_refused(world: World, version: int) -> None:
+    world.govern(ProposeChange(1, ChangePolicy(world.policy(version)).to_cell()), TON).assert_refused(150)
+
+
+@pytest.mark.parametrize("where", ["change", "policy", "children"])
+def test_propose_change_with_trailing_data_refused(world: World, where: str) -> None:
+    """B.22, B.26: a policy that workers could not parse never becomes one."""
+    policy = world.policy(2)
+    children = policy.children.to_cell()
+    if where == "children":
+        children = begin_cell().store_cell(children).store_bit(1).end_cell()
+    cell = begin_cell().store_bits(policy.to_cell().bits).store_ref(children)
+    if where == "policy":
+        cell.store_bit(1)
+    change = begin_cell().store_uint(1, 8).store_ref(cell.end_cell())
+    if where == "change":
+        change.store_bit(1)
+    world.govern(ProposeChange(1, change.end_cell()), TON).assert_refused(9)
+
+
+@pytest.mark.parametrize("prefix", [0, 4, 255])
+def test_propose_unknown_change_refused(world: World, prefix: int) -> None:
+    done = world.govern(ProposeChange(1, begin_cell().store_uint(prefix, 8).store_uint(5, 256).end_cell()), TON)
+    assert done.first.aborted
+    done.assert_returned()
+
+
+# ---- measurements ----
+
+
+def test_allow_measurement_after_the_delay(world: World) -> None:
+    """R-3, A.11."""
+    assert world.ledger.get(world.registry, "get_measurement", 5) == [0, 0]
+    world.adopt(AllowMeasurement(5)).assert_succeeded()
+    assert world.ledger.get(world.registry, "get_measurement", 5) == [-1, 0]
+
+
+def test_deny_measurement_at_once_and_for_good(world: World) -> None:
+    """R-3, P-6: the safe direction needs no delay and has no way back."""
+    world.adopt(AllowMeasurement(5)).assert_succeeded()
+    world.govern(DenyMeasurement(1, 5)).assert_succeeded()
+    assert world.ledger.get(world.registry, "get_measurement", 5) == [0, -1]
+    world.govern(ProposeChange(2, AllowMeasurement(5).to_cell()), TON).assert_refused(154)
+
+
+def test_deny_overtakes_a_pending_allowance(world: World) -> None:
+    """R-3: what was denied meanwhile is not admitted by an old proposal."""
+    world.govern(ProposeChange(1, AllowMeasurement(5).to_cell())).assert_succeeded()
+    world.govern(DenyMeasurement(2, 5)).assert_succeeded()
+    world.ledger.advance(world.rules.change_delay_sec)
+    world.send(actor("anyone"), world.registry, ExecuteChange(3), TON).assert_refused(154)
+
+
+@pytest.mark.parametrize("body", [ProposeChange(1, AllowMeasurement(0).to_cell()), DenyMeasurement(1, 0)], ids=["allow", "deny"])
+def test_measurement_zero_refused(world: World, body: Struct) -> None:
+    """0 says that nothing was attested; no list may turn that into a measurement."""
+    world.govern(body, TON).assert_refused(152)
+
+
+def test_allow_measurement_twice_refused(world: World) -> None:
+    world.adopt(AllowMeasurement(5)).assert_succeeded()
+    world.govern(ProposeChange(1, AllowMeasurement(5).to_cell()), TON).assert_refused(156)
+
+
+def test_deny_measurement_twice_counts_once(world: World) -> None:
+    world.govern(DenyMeasurement(1, 5)).assert_succeeded()
+    world.govern(DenyMeasurement(1, 5)).assert_succeeded()
+    assert world.registry_state.measurements.denied_count == len(world.registry_state.measurements.denied) == 1
+
+
+def test_lists_at_their_caps_leave_every_least_value_sufficient(world: World) -> None:
+    """B.16, B.17, R-4: filled to the last entry, then opened through, then refused one more."""
+    worker = world.active_worker()
+    for number in range(1, 33):
+        world.govern(ProposeChange(1, AllowMeasurement(number << 240).to_cell())).assert_succeeded()
+        world.ledger.advance(world.rules.change_delay_sec)
+        world.send(actor("anyone"), world.registry, ExecuteChange(2), world.registry_fees[2]).assert_succeeded()
+    world.govern(ProposeChange(1, AllowMeasurement(5).to_cell()), TON).assert_refused(151)
+    for number in range(256):
+        world.govern(DenyMeasurement(1, (number << 248) + 1)).assert_succeeded()
+    world.govern(DenyMeasurement(1, 7), TON).assert_refused(151)
+    measurements = world.registry_state.measurements
+    assert (len(measurements.listed), len(measurements.denied)) == (32, 256)
+    world.govern(DenyMeasurement(1, 32 << 240), TON).assert_refused(151)
+    worker.set_identity().assert_succeeded()
+    assert worker.state.lease_end > world.ledger.now
+    world.open_channel(worker)
+    world.govern(ProposeChange(1, ChangePolicy(world.policy(2)).to_cell())).assert_succeeded()
+
+
+# ---- ownership ----
+
+
+def test_ownership_moves_in_two_steps(world: World) -> None:
+    """A.12, R-5: offered after the delay, taken by who it was offered to."""
+    world.adopt(OfferOwnership(HEIR)).assert_succeeded()
+    assert world.registry_state.owner == world.governor
+    world.send(THIEF, world.registry, AcceptOwnership(1), TON).assert_refused(141)
+    world.send(world.governor, world.registry, AcceptOwnership(1), TON).assert_refused(141)
+    world.send(HEIR, world.registry, AcceptOwnership(1), world.registry_fees[2]).assert_succeeded()
+    state = world.registry_state
+    assert (state.owner, state.proposed_owner) == (HEIR, None)
+    world.govern(DenyMeasurement(1, 5), TON).assert_refused(140)
+    world.send(HEIR, world.registry, AcceptOwnership(2), TON).assert_refused(141)
+
+
+def test_ownership_without_an_offer_refused(world: World) -> None:
+    world.send(HEIR, world.registry, AcceptOwnership(1), TON).assert_refused(141)
+
+
+def test_ownership_offered_to_another_replaces_the_first_offer(world: World) -> None:
+    world.adopt(OfferOwnership(THIEF)).assert_succeeded()
+    world.adopt(OfferOwnership(HEIR)).assert_succeeded()
+    world.send(THIEF, world.registry, AcceptOwnership(1), TON).assert_refused(141)
+
+
+# ---- reach ----
+
+
+def test_no_policy_reaches_into_an_open_channel(world: World) -> None:
+    """P-6, R-5: prices, times, payout and key of a bound channel are its own."""
+    worker = world.active_worker()
+    channel = world.open_channel(worker, term_sec=20 * DAY)
+    bound = channel.state
+    world.adopt(ChangePolicy(world.policy(2, dispute_sec=1, grace_sec=9))).assert_succeeded()
+    world.sync(worker).assert_succeeded()
+    assert channel.state == bound
+    channel.begin_close().assert_succeeded()
+    assert channel.state.deadline == world.ledger.now + world.rules.dispute_sec
+
+
+def test_owner_can_touch_no_money(channel: Channel) -> None:
+    """P-4, A.3, A.12: every governance message there is, with every contract's balance before and after."""
+    world = channel.world
+    watched = (channel.address, channel.worker.address)
+    before = [world.ledger.balance(address) for address in watched]
+    world.govern(DenyMeasurement(1, 5)).assert_succeeded()
+    for change in (AllowMeasurement(6), ChangePolicy(replace(world.policy(2), dispute_sec=1)), OfferOwnership(THIEF)):
+        world.adopt(change).assert_succeeded()
+    world.send(THIEF, world.registry, AcceptOwnership(1), TON).assert_succeeded()
+    assert [world.ledger.balance(address) for address in watched] == before

@@ -1,0 +1,53 @@
+"""The README's first command: the whole story as a process of its own, every figure checked against another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+TON = 10**9
+
+
+@pytest.mark.timeout(280)
+def test_demo_any_prompt_is_answered_paid_and_faults_are_punished() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "cocoon",
+        "demo",
+        "--json",
+        "--max-tokens",
+        "24",
+        "--prompt",
+        "What is the capital of Italy?",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=270, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads(done.stdout)
+
+    assert "Rome" in figures["answer"]
+    assert figures["prompt_tokens"] > 10
+    assert 0 < figures["completion_tokens"] <= 24
+    assert figures["worker_paid_nano"] == figures["fee_nano"] > 0
+    # the client pays the fee and, beside it, only what validators took and the rent a channel used up
+    assert figures["fee_nano"] < figures["client_spent_nano"] < figures["fee_nano"] + TON // 40
+    assert figures["refund_nano"] >= TON // 10
+    assert figures["penalty_nano"] == TON
+    assert figures["compensation_nano"] == TON // 5
+    assert figures["slashed_nano"] == 10 * TON
+    assert figures["slash_reward_nano"] == 2 * TON
+    assert "NO ENCLAVE IS VERIFIED" in done.stderr
+
+    transactions = figures["transactions"]
+    assert len({tx["hash"] for tx in transactions}) == len(transactions) > 40
+    # a wallet may run out of gas on change smaller than its own gas: it keeps the money, and that is no contract of ours
+    contracts = [
+        tx for tx in transactions if tx["name"] in ("Registry", "Slashing", "Escrow") or "contract" in tx["name"]
+    ]
+    assert len(contracts) > 25
+    assert all(tx["exit_code"] == 0 for tx in contracts)
+    for what in ("PostJob", "DeliverJob", "ExpireJob", "SubmitEquivocation"):
+        assert any(tx["what"].startswith(what) and tx["gas"] > 5000 for tx in transactions)

@@ -1,0 +1,174 @@
+"""What one transaction may do to an Escrow or a Worker, by the message that caused it; and who signed for it.
+
+`Ledgers` is told what clients and workers signed. `check` raises AssertionError if a transaction moved money, a key or a status
+in a way that no rule names. Amounts are nanoTON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cocoon.contracts_build import load
+from cocoon.wire.common import Payment, PaymentReason
+from cocoon.wire.escrow import (
+    BeginClose,
+    BindConfirmed,
+    BindRefused,
+    CancelOpen,
+    ClaimVoucher,
+    CloseCooperative,
+    DeliverJob,
+    EscrowStatus,
+    EscrowStorage,
+    ExpireJob,
+    FinishClose,
+    JobRefused,
+    MissRecorded,
+    OpenEscrow,
+    PostJob,
+    RejectJob,
+    TopUpEscrow,
+)
+from cocoon.wire.worker import (
+    AdmitJob,
+    BeginUnbond,
+    PauseWorker,
+    ReportMiss,
+    ResumeWorker,
+    SetIdentity,
+    SlashWorker,
+    TopUpStake,
+    WithdrawStake,
+    WorkerStatus,
+    WorkerStorage,
+)
+from cocoon_sandbox.account import AccountView
+from cocoon_sandbox.transaction import Transaction
+from pytoniq_core import Address
+
+__all__ = ["Ledgers"]
+
+Epoch = tuple[Address, int]
+MAX_FORCED_SLOTS = 8
+
+
+@dataclass
+class Ledgers:
+    """What was promised, by whom, in which incarnation of which channel."""
+
+    vouchers: dict[Epoch, int] = field(default_factory=dict)  # greatest the client signed
+    closings: dict[Epoch, set[int]] = field(default_factory=dict)  # totals both signed
+    fees: dict[tuple[Address, int, int], set[int]] = field(default_factory=dict)  # (escrow, epoch, seq) -> fees signed
+    guilty: set[Address] = field(default_factory=set)  # workers whose key signed twice
+
+    def check(self, before: AccountView, after: AccountView, transaction: Transaction) -> None:
+        """One transaction against the rules."""
+        if before.code is None or before.data is None or not before.data.refs:
+            return
+        if before.code.hash == load("Escrow").code.hash:
+            self._check_escrow(before, after, transaction)
+        elif before.code.hash == load("Worker").code.hash:
+            self._check_worker(before, after, transaction)
+
+    def _check_escrow(self, before: AccountView, after: AccountView, transaction: Transaction) -> None:
+        cause = _cause(transaction)
+        old = EscrowStorage.from_cell(before.data)
+        channel: Epoch = (before.address, old.epoch)
+        if after.data is None:
+            self._check_ending(old, channel, cause, transaction)
+            return
+        new = EscrowStorage.from_cell(after.data)
+        assert (new.epoch, new.client_key, new.identity) == (old.epoch, old.client_key, old.identity)
+        _only(cause, new.claimed_nano != old.claimed_nano, {ClaimVoucher})
+        _only(cause, new.deposit_nano != old.deposit_nano, {TopUpEscrow, DeliverJob, RejectJob})
+        _only(cause, new.job_funds_nano > old.job_funds_nano or new.job_seq != old.job_seq, {PostJob})
+        _only(cause, new.job_funds_nano < old.job_funds_nano, {DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob})
+        _only(cause, new.status != old.status, {BindConfirmed, BeginClose})
+        _only(cause, new.binding != old.binding, {BindConfirmed})
+        _only(cause, new.job_status != old.job_status, {PostJob, DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob, MissRecorded})
+        assert new.deposit_nano >= old.deposit_nano
+        assert old.claimed_nano <= new.claimed_nano <= new.deposit_nano
+        assert new.claimed_nano <= self.vouchers.get(channel, 0), "paid more than the client signed for"
+        assert new.job_seq >= old.job_seq
+        earned = _paid(transaction, PaymentReason.EARNINGS)
+        if cause == DeliverJob.PREFIX[0] and transaction.success:
+            fees = self.fees.get((before.address, old.epoch, old.job_seq), set())
+            assert any(earned >= fee and fee <= old.job_max_fee_nano for fee in fees), "paid a fee nobody signed"
+        elif cause == ClaimVoucher.PREFIX[0]:
+            assert earned >= new.claimed_nano - old.claimed_nano
+        else:
+            assert earned == 0
+
+    def _check_ending(self, old: EscrowStorage, channel: Epoch, cause: int | None, transaction: Transaction) -> None:
+        _only(cause, True, {FinishClose, CloseCooperative, CancelOpen, BindRefused, OpenEscrow, _Bounced})
+        earned = _paid(transaction, PaymentReason.EARNINGS)
+        refund = sum(m.value for m in transaction.out_msgs if m.dst == old.identity.client)
+        assert refund >= old.deposit_nano - old.claimed_nano - earned, "the client's rest is not what was left"
+        assert old.job_funds_nano == 0, "closed over an open job"
+        if cause == CloseCooperative.PREFIX[0]:
+            assert old.claimed_nano + earned in self.closings.get(channel, set()), "a split nobody agreed to"
+        else:
+            assert earned == 0
+        if old.status == EscrowStatus.OPENING:
+            _only(cause, True, {CancelOpen, BindRefused, _Bounced})
+
+    def _check_worker(self, before: AccountView, after: AccountView, transaction: Transaction) -> None:
+        cause = _cause(transaction)
+        assert after.data is not None, "a worker never vanishes"
+        old, new = WorkerStorage.from_cell(before.data), WorkerStorage.from_cell(after.data)
+        assert (new.registry, new.index, new.escrow_code_hash) == (old.registry, old.index, old.escrow_code_hash)
+        assert (new.people.owner, new.people.payout) == (old.people.owner, old.people.payout)
+        assert new.people.slashable.slashing == old.people.slashable.slashing
+        _only(cause, new.stake_nano > old.stake_nano or new.bond_nano > old.bond_nano, {TopUpStake})
+        _only(cause, new.stake_nano < old.stake_nano, {SlashWorker, WithdrawStake})
+        _only(cause, new.bond_nano < old.bond_nano, {ReportMiss, WithdrawStake})
+        _only(cause, new.misses != old.misses, {ReportMiss})
+        _only(cause, new.people.keys != old.people.keys or new.key_epoch != old.key_epoch, {SetIdentity})
+        _only(cause, len(new.open_jobs) > len(old.open_jobs), {AdmitJob})
+        _only(cause, new.status != old.status, {SetIdentity, PauseWorker, ResumeWorker, BeginUnbond, WithdrawStake, SlashWorker})
+        assert new.open_count == len(new.open_jobs) <= MAX_FORCED_SLOTS
+        assert new.key_epoch >= old.key_epoch
+        if old.status == WorkerStatus.JAILED:
+            assert new.status == WorkerStatus.JAILED, "jail is for good"
+        if new.status == WorkerStatus.JAILED:
+            assert before.address in self.guilty, "an honest worker was slashed"
+        if cause == ReportMiss.PREFIX[0]:
+            taken = old.bond_nano - new.bond_nano
+            assert taken == (min(old.policy.miss_penalty_nano, old.bond_nano) if new.misses > old.misses else 0)
+            assert _paid(transaction, PaymentReason.MISS_COMPENSATION) * 5 <= taken
+        if cause == SlashWorker.PREFIX[0]:
+            taken = old.stake_nano - new.stake_nano
+            assert taken in (0, old.stake_nano)
+            assert _paid(transaction, PaymentReason.SLASH_REWARD) * 5 <= taken
+            assert _paid(transaction, PaymentReason.SLASH_REWARD) + _paid(transaction, PaymentReason.BURN) == taken
+
+
+class _Bounced:
+    """Stands for a message of the contract's own that came back."""
+
+    PREFIX = (0xFFFFFFFF, 32)
+
+
+def _cause(transaction: Transaction) -> int | None:
+    """Opcode of the message; of a bounced one, that of what came back, or the bounce itself."""
+    message = transaction.in_msg
+    assert message is not None
+    if not message.bounced:
+        return message.opcode
+    bits = message.body.bits
+    inner = int.from_bytes(bits[32:64].tobytes(), "big") if len(bits) >= 64 else None
+    return AdmitJob.PREFIX[0] if inner == AdmitJob.PREFIX[0] else _Bounced.PREFIX[0]
+
+
+def _only(cause: int | None, happened: bool, allowed: set[type]) -> None:
+    if happened:
+        names = sorted(kind.__name__ for kind in allowed)
+        assert cause in {kind.PREFIX[0] for kind in allowed}, f"{cause or 0:#x} did what only {names} may"  # type: ignore[attr-defined]
+
+
+def _paid(transaction: Transaction, reason: PaymentReason) -> int:
+    return sum(
+        message.value
+        for message in transaction.out_msgs
+        if message.opcode == Payment.PREFIX[0] and Payment.from_cell(message.body).reason == reason
+    )

@@ -1,0 +1,419 @@
+"""All actors at once: governance, two workers, two clients, a thief, and a network that delivers as late as it likes.
+
+Messages between two accounts keep their order, as TON guarantees; everything else is permuted. After every transaction: money
+adds up, every contract covers what it owes, no rule of `laws` is broken, the thief has not gained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from actors import actor, key
+from channel import DAY, REQUEST, RESPONSE, Channel
+from cocoon.wire.codec import Struct
+from cocoon.wire.common import Kind, Payment, PaymentReason
+from cocoon.wire.escrow import (
+    BeginClose,
+    CancelOpen,
+    DeliverJob,
+    EscrowStatus,
+    ExpireJob,
+    FinishClose,
+    JobStatus,
+    PostJob,
+    RetryReport,
+    TopUpEscrow,
+)
+from cocoon.wire.registry import (
+    AllowMeasurement,
+    CancelChange,
+    ChangePolicy,
+    DenyMeasurement,
+    ExecuteChange,
+    ProposeChange,
+    SyncPolicy,
+)
+from cocoon.wire.slashing import SubmitEquivocation
+from cocoon.wire.worker import (
+    BeginUnbond,
+    PauseWorker,
+    ResumeWorker,
+    SetOffer,
+    TopUpStake,
+    WithdrawStake,
+)
+from cocoon_sandbox.account import AccountView
+from cocoon_sandbox.ledger import Ledger, Snapshot
+from cocoon_sandbox.message import Message
+from cocoon_sandbox.transaction import Transaction
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from laws import Ledgers
+from pytoniq_core import Address, Cell, begin_cell
+from solvency import owed_by
+
+from world import MODEL, TERMS, TON, WorkerSide, World
+
+__all__ = ["Market"]
+
+THIEF = actor("thief")
+HORIZON = 85 * DAY  # rent is prepaid for 90 days beyond a channel's term: see E-8
+
+channels = st.integers(0, 3)
+workers = st.integers(0, 1)
+carriers = st.sampled_from(["carrier", "thief", "worker 0 operator", "client 0"])
+amounts = st.one_of(st.sampled_from([0, 1, TON // 10, TON, 2 * TON, 2**63]), st.integers(0, 3 * TON))
+# How much is attached, relative to the least value that should do.
+values = st.sampled_from([0, 0, 0, 0, 1, TON // 100, TON, -1, -(10**5), -(10**9)])
+
+
+class Market(RuleBasedStateMachine):
+    """See the module. `prepared` is the start of every run: everything deployed, both workers active."""
+
+    prepared: tuple[Snapshot, World] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        if Market.prepared is None:
+            world = World(Ledger()).deploy()
+            for number in range(2):
+                world.active_worker(f"worker {number}")
+            Market.prepared = (world.ledger.snapshot(), world)
+        snapshot, first = Market.prepared
+        ledger = Ledger(first.ledger.executor)
+        ledger.restore(snapshot)
+        self.world = World(ledger, first.rules)
+        self.world.workers = [replace(worker, world=self.world) for worker in first.workers]
+        self.channels = [
+            Channel(self.world, worker, actor(f"client {number}"), key(f"client {number} key"))
+            for worker in self.world.workers
+            for number in range(2)
+        ]
+        self.signed = Ledgers()
+        self.started = ledger.now
+        self.thief_sent = self.thief_received = 0
+        self.seen: list[Cell] = []
+        self.fees = self.world.escrow_fees(DAY)
+        self.govern_fees = self.world.registry_fees
+        self.manage_fees = self.world.workers[0].manage_fees
+
+    # ---- the network ----
+
+    def put(self, sender: Address, to: Address, body: Struct | Cell, value: int, state_init: Cell | None = None) -> None:
+        value = max(value, 0)
+        if sender == THIEF:
+            self.thief_sent += value
+        self.world.put(sender, to, body, value, state_init=state_init)
+
+    def eligible(self) -> list[int]:
+        """Oldest message of each pair of accounts."""
+        first: dict[tuple[str, str], int] = {}
+        for index, message in enumerate(self.world.ledger.pending):
+            first.setdefault((str(message.src), str(message.dst)), index)
+        return list(first.values())
+
+    def deliver_one(self, choice: int) -> Transaction:
+        ready = self.eligible()
+        index = ready[choice % len(ready)]
+        message = self.world.ledger.pending[index]
+        assert isinstance(message.dst, Address)
+        before = self.world.ledger.account(message.dst)
+        transaction = self.world.step(index)
+        self.signed.check(before, self.world.ledger.account(message.dst), transaction)
+        self._record(message, transaction)
+        return transaction
+
+    def _record(self, message: Message, transaction: Transaction) -> None:
+        if len(self.seen) < 60 and not message.bounced and message.opcode is not None:
+            self.seen.append(message.body)
+        for out in transaction.out_msgs:
+            if out.dst == THIEF:
+                rewarded = out.opcode == Payment.PREFIX[0] and Payment.from_cell(out.body).reason == PaymentReason.SLASH_REWARD
+                self.thief_received += 0 if rewarded else out.value
+
+    @initialize(opened=st.lists(channels, min_size=1, max_size=4, unique=True))
+    def open_some(self, opened: list[int]) -> None:
+        for number in opened:
+            self.client_opens(number, TON, 0)
+        self.settle()
+
+    def settle(self) -> None:
+        while self.world.ledger.pending:
+            self.deliver_one(0)
+
+    @rule(choices=st.lists(st.integers(0, 7), min_size=1, max_size=8))
+    def network_delivers(self, choices: list[int]) -> None:
+        for choice in choices:
+            if self.world.ledger.pending:
+                self.deliver_one(choice)
+
+    @rule()
+    def network_catches_up(self) -> None:
+        self.settle()
+
+    @rule(seconds=st.sampled_from([1, 30, 61, 121, 601, 3600, DAY, DAY + 1, 8 * DAY, 45 * DAY]))
+    def time_passes(self, seconds: int) -> None:
+        if self.world.ledger.now + seconds - self.started < HORIZON:
+            self.world.ledger.advance(seconds)
+
+    # ---- clients ----
+
+    @rule(number=channels, deposit=st.sampled_from([1, TON // 2, TON]), extra=values)
+    def client_opens(self, number: int, deposit: int, extra: int) -> None:
+        channel = self.channels[number]
+        init = self.world.deployment.escrow_state_init(channel.client, channel.worker.address, channel.salt)
+        body = channel.opening(deposit_nano=deposit)
+        self.put(channel.client, channel.address, body, deposit + self.fees[0] + extra, init)
+
+    @rule(number=channels, credit=amounts, who=carriers)
+    def somebody_tops_up(self, number: int, credit: int, who: str) -> None:
+        self.put(actor(who), self.channels[number].address, TopUpEscrow(1), min(credit, TON) + self.fees[1])
+
+    @rule(number=channels, amount=amounts, who=carriers, extra=values, to_payout=st.booleans())
+    def voucher_is_claimed(self, number: int, amount: int, who: str, extra: int, to_payout: bool) -> None:
+        channel = self.channels[number]
+        if not self.is_open(channel):
+            return
+        epoch = (channel.address, channel.state.epoch)
+        self.signed.vouchers[epoch] = max(amount, self.signed.vouchers.get(epoch, 0))
+        body = replace(channel.voucher(amount), excess_to_payout=to_payout)
+        self.put(actor(who), channel.address, body, self.fees[4] + extra)
+
+    @rule(number=channels, fee=amounts, seconds=st.sampled_from([29, 30, 600, DAY]), extra=values)
+    def client_posts(self, number: int, fee: int, seconds: int, extra: int) -> None:
+        channel = self.channels[number]
+        fee = min(fee, TON)
+        self.put(channel.client, channel.address, PostJob(2, fee, seconds, REQUEST), fee + self.fees[2] + extra)
+
+    @rule(number=channels)
+    def client_begins_closing(self, number: int) -> None:
+        channel = self.channels[number]
+        self.put(channel.client, channel.address, BeginClose(3), self.fees[5])
+
+    @rule(number=channels, who=carriers, extra=values)
+    def somebody_finishes_closing(self, number: int, who: str, extra: int) -> None:
+        self.put(actor(who), self.channels[number].address, FinishClose(4), self.fees[6] + extra)
+
+    @rule(number=channels, amount=amounts, who=carriers, extra=values)
+    def both_agree_to_close(self, number: int, amount: int, who: str, extra: int) -> None:
+        channel = self.channels[number]
+        if not self.is_open(channel):
+            return
+        self.use_bound_key(channel)
+        epoch = (channel.address, channel.state.epoch)
+        self.signed.closings.setdefault(epoch, set()).add(amount)
+        self.put(actor(who), channel.address, channel.closing(amount), self.fees[6] + extra)
+
+    @rule(number=channels)
+    def client_cancels_opening(self, number: int) -> None:
+        channel = self.channels[number]
+        self.put(channel.client, channel.address, CancelOpen(5), TON // 100)
+
+    # ---- jobs ----
+
+    @rule(number=channels, fee=amounts, who=carriers, extra=values, to_payout=st.booleans())
+    def answer_is_delivered(self, number: int, fee: int, who: str, extra: int, to_payout: bool) -> None:
+        channel = self.channels[number]
+        if not self.has_job(channel):
+            return
+        state = channel.state
+        fee = min(fee, state.job_max_fee_nano + 1)
+        self.signed.fees.setdefault((channel.address, state.epoch, state.job_seq), set()).add(fee)
+        body = DeliverJob(6, to_payout, channel.forced_receipt(fee), RESPONSE)
+        self.put(actor(who), channel.address, body, self.fees[3] + extra)
+
+    @rule(number=channels, reason=st.integers(0, 6), who=carriers, extra=values)
+    def job_is_rejected(self, number: int, reason: int, who: str, extra: int) -> None:
+        channel = self.channels[number]
+        if self.has_job(channel):
+            self.put(actor(who), channel.address, channel.rejection(reason), self.fees[3] + extra)
+
+    @rule(number=channels, who=carriers, extra=values)
+    def job_is_expired(self, number: int, who: str, extra: int) -> None:
+        self.put(actor(who), self.channels[number].address, ExpireJob(7), self.fees[3] + extra)
+
+    @rule(number=channels, who=carriers, extra=values)
+    def report_is_retried(self, number: int, who: str, extra: int) -> None:
+        self.put(actor(who), self.channels[number].address, RetryReport(8), self.fees[7] + extra)
+
+    # ---- workers ----
+
+    @rule(number=workers, rotate=st.booleans())
+    def worker_renews(self, number: int, rotate: bool) -> None:
+        """A rotated key is used for signing only once it is on chain, as the agent does."""
+        worker = self.world.workers[number]
+        self.refresh_key(worker)
+        session = key(f"worker {number} session {worker.state.key_epoch + 1}") if rotate else worker.session
+        self.put(worker.operator, worker.address, worker.identity(session), self.manage_fees)
+
+    @rule(number=workers, slots=st.integers(0, 9), dear=st.booleans())
+    def worker_offers(self, number: int, slots: int, dear: bool) -> None:
+        worker = self.world.workers[number]
+        terms = replace(TERMS, prompt_nano=TERMS.prompt_nano + dear)
+        self.put(worker.operator, worker.address, SetOffer(9, slots, {MODEL: terms}), self.manage_fees)
+
+    @rule(number=workers, body=st.sampled_from([PauseWorker(1), ResumeWorker(1), ResumeWorker(1)]))
+    def worker_pauses_or_resumes(self, number: int, body: Struct) -> None:
+        worker = self.world.workers[number]
+        self.put(worker.operator, worker.address, body, self.manage_fees)
+
+    @rule(number=workers, stake=st.integers(0, TON), bond=st.integers(0, TON), who=carriers, extra=values)
+    def somebody_adds_stake(self, number: int, stake: int, bond: int, who: str, extra: int) -> None:
+        value = stake + bond + self.manage_fees + extra
+        self.put(actor(who), self.world.workers[number].address, TopUpStake(10, stake, bond), value)
+
+    @rule(number=workers)
+    def owner_unbonds(self, number: int) -> None:
+        worker = self.world.workers[number]
+        self.put(worker.owner, worker.address, BeginUnbond(11), self.manage_fees)
+
+    @rule(number=workers)
+    def owner_withdraws(self, number: int) -> None:
+        worker = self.world.workers[number]
+        self.put(worker.owner, worker.address, WithdrawStake(12), self.manage_fees)
+
+    @rule(number=channels, seq=st.integers(1, 3), who=carriers, extra=values)
+    def worker_signs_twice(self, number: int, seq: int, who: str, extra: int) -> None:
+        channel = self.channels[number]
+        self.refresh_key(channel.worker)
+        self.signed.guilty.add(channel.worker.address)
+        receipts = [channel.receipt(fee_nano=fee, seq=seq, kind=Kind.STREAM_RECEIPT) for fee in (1, 2)]
+        identity = self.world.deployment.escrow_identity(channel.client, channel.worker.address, channel.salt)
+        body = SubmitEquivocation(13, channel.worker.session.public, identity, *receipts)
+        self.put(actor(who), self.world.slashing, body, self.world.evidence_fees + extra)
+
+    # ---- governance ----
+
+    @rule(what=st.integers(0, 5))
+    def governor_governs(self, what: int) -> None:
+        state = self.world.registry_state
+        penalty = self.world.rules.miss_penalty_nano * (1 + what % 2)
+        policy = self.world.policy(state.policy_version + 1, miss_penalty_nano=penalty)
+        body: Struct = [
+            ProposeChange(14, ChangePolicy(policy).to_cell()),
+            ProposeChange(14, ChangePolicy(replace(policy, dispute_sec=3600)).to_cell()),
+            ProposeChange(14, AllowMeasurement(5).to_cell()),
+            CancelChange(14),
+            DenyMeasurement(14, 6),
+            ExecuteChange(14),
+        ][what]
+        self.put(self.world.governor, self.world.registry, body, self.govern_fees[2])
+
+    @rule(number=workers, who=carriers)
+    def somebody_syncs(self, number: int, who: str) -> None:
+        self.put(actor(who), self.world.registry, SyncPolicy(15, number), self.govern_fees[1])
+
+    # ---- the thief ----
+
+    def targets(self) -> list[Address]:
+        contracts = [self.world.registry, self.world.slashing, *(w.address for w in self.world.workers)]
+        return contracts + [channel.address for channel in self.channels]
+
+    @precondition(lambda self: self.seen)
+    @rule(which=st.integers(0, 59), place=st.integers(0, 7), value=st.sampled_from([0, 10**5, 10**6, TON // 100, TON]))
+    def thief_replays(self, which: int, place: int, value: int) -> None:
+        """Any body that was ever delivered, replies between contracts included, to any contract."""
+        body = self.seen[which % len(self.seen)]
+        self.put(THIEF, self.targets()[place], body, value)
+
+    @precondition(lambda self: self.seen)
+    @rule(which=st.integers(0, 59), place=st.integers(0, 7), bit=st.integers(32, 900))
+    def thief_flips_a_bit(self, which: int, place: int, bit: int) -> None:
+        cell = self.seen[which % len(self.seen)]
+        bits = cell.bits.copy()
+        if len(bits) > 32:
+            bits.invert(32 + bit % (len(bits) - 32))
+        changed = begin_cell().store_bits(bits)
+        for ref in cell.refs:
+            changed.store_ref(ref)
+        self.put(THIEF, self.targets()[place], changed.end_cell(), TON // 100)
+
+    @rule(opcode=st.sampled_from([0xC0C00310, 0xC0C00311, 0xC0C00313, 0xC0C00314, 0xC0C00212, 0xC0C00213, 0xC0C00214, 0xFFFFFFFF]),
+          place=st.integers(0, 7), epoch=st.integers(0, 3), seq=st.integers(0, 2))  # fmt: skip
+    def thief_forges_a_reply(self, opcode: int, place: int, epoch: int, seq: int) -> None:
+        channel = self.channels[epoch]
+        known = channel.state.epoch if self.is_open(channel) else 0
+        body = begin_cell().store_uint(opcode, 32).store_uint(known, 64).store_uint(seq, 32).store_uint(1, 8)
+        self.put(THIEF, self.targets()[place], body.end_cell(), TON // 100)
+
+    @rule(number=channels)
+    def thief_opens_for_others(self, number: int) -> None:
+        channel = self.channels[number]
+        init = self.world.deployment.escrow_state_init(channel.client, channel.worker.address, channel.salt)
+        body = channel.opening(client_key=key("thief").public)
+        self.put(THIEF, channel.address, body, 2 * TON, init)
+
+    @rule(number=channels, amount=amounts)
+    def thief_signs_a_voucher(self, number: int, amount: int) -> None:
+        channel = self.channels[number]
+        if self.is_open(channel):
+            body = channel.voucher(amount, signer=key("thief"))
+            self.put(THIEF, channel.address, body, self.fees[4])
+
+    # ---- what holds always ----
+
+    @invariant()
+    def money_adds_up(self) -> None:
+        """P-4."""
+        self.world.ledger.check_conservation()
+
+    @invariant()
+    def liabilities_are_covered(self) -> None:
+        """E-1, W-1."""
+        for address in [channel.address for channel in self.channels] + [worker.address for worker in self.world.workers]:
+            account: AccountView = self.world.ledger.account(address)
+            owed = owed_by(account)
+            assert owed is None or account.balance >= owed, f"{account} owes {owed}"
+
+    @invariant()
+    def thief_has_not_gained(self) -> None:
+        """P-4."""
+        assert self.thief_received <= self.thief_sent
+
+    def teardown(self) -> None:
+        """Whatever happened, the end can be reached: messages run dry, jobs expire, every deposit comes home."""
+        self.settle()
+        for channel in self.channels:
+            if not self.is_open(channel):
+                continue
+            if channel.state.status == EscrowStatus.OPENING:
+                self.world.ledger.advance(601)
+                self.put(channel.client, channel.address, CancelOpen(1), TON // 100)
+                self.settle()
+                continue
+            if channel.job == JobStatus.OPEN:
+                channel.pass_deadline()
+                self.put(channel.client, channel.address, ExpireJob(1), self.fees[3])
+                self.settle()
+            binding = channel.state.binding
+            assert binding is not None
+            end = binding.channel_end + binding.dispute_sec
+            self.world.ledger.advance(max(0, end - self.world.ledger.now))
+            self.put(channel.client, channel.address, FinishClose(1), self.fees[6])
+            self.settle()
+            assert not channel.exists, f"{channel.address} cannot be closed"
+
+    # ---- helpers ----
+
+    def is_open(self, channel: Channel) -> bool:
+        data = self.world.ledger.account(channel.address).data
+        return data is not None and bool(data.refs)
+
+    def has_job(self, channel: Channel) -> bool:
+        if not self.is_open(channel) or channel.state.job_status != JobStatus.OPEN:
+            return False
+        self.use_bound_key(channel)
+        return True
+
+    def use_bound_key(self, channel: Channel) -> None:
+        """Sign with the key that this channel was bound to."""
+        state = channel.state
+        number = self.world.workers.index(channel.worker)
+        if state.binding is not None:
+            channel.worker.session = key(f"worker {number} session {state.binding.key_epoch}")
+
+    def refresh_key(self, worker: WorkerSide) -> None:
+        number = self.world.workers.index(worker)
+        worker.session = key(f"worker {number} session {max(1, worker.state.key_epoch)}")
+
+
