@@ -74,8 +74,8 @@ def render(codes: list[ExitCode]) -> str:
         "# Exit codes",
         "",
         "A message that is refused changes nothing; its value bounces to the sender, less the gas. Each contract has a",
-        "range of its own, so a code names its contract. This file is made from the comments in `contracts/*/errors.tolk`",
-        "by `python -m cocoon.exit_codes`; a test compares the two.",
+        "range of its own, so a code names its contract. This file is made from the comments in",
+        "`contracts/*/errors.tolk` by `python -m cocoon.exit_codes`; a test compares the two.",
     ]
     for contract in dict.fromkeys(entry.contract for entry in codes):
         lines += ["", f"## {contract}", "", "| code | name | meaning | what to do |", "|---|---|---|---|"]

@@ -123,7 +123,7 @@ class ForwardPrices:
 class StoragePrices:
     """`StoragePrices`: nanoTON per bit or cell and second, times 2^16; `mc_` is the masterchain."""
 
-    bit: int = 1
+    bit: int = 0
     cell: int = 135
     mc_bit: int = 1_000
     mc_cell: int = 500_000

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pytoniq_core import Address
+from pytoniq_core import Address, Cell
 
 from cocoon_sandbox.blocks.boot import create_chain, reopen_chain
 from cocoon_sandbox.blocks.collator import Collator
@@ -161,6 +161,11 @@ class Network:
         return self.ledger.executor
 
     @property
+    def config(self) -> Cell:
+        """The configuration parameters, as the ledger has them."""
+        return self.ledger.config
+
+    @property
     def message_faults(self) -> MessageFaults:
         """Rules by which messages get lost, late, reordered or repeated; none at first."""
         return self.collator.schedule.faults
@@ -207,15 +212,19 @@ class Network:
         await self.next_block()
 
     async def next_block(self) -> int:
-        """Make a round of blocks now; returns its masterchain seqno."""
-        seqno = self.collator.seqno
+        """Make a round of blocks from now on, not one under way; returns its masterchain seqno."""
+        async with self._producer.pause:
+            seqno = self.collator.seqno
         self._producer.wake()
         await self._producer.wait(seqno)
         return seqno
 
     async def settle(self) -> None:
         """Make blocks until no message is in flight, delayed ones included."""
-        while self.collator.schedule.waiting:
+        while True:
+            async with self._producer.pause:  # in the middle of a round a message may be neither here nor there
+                if not self.collator.schedule.waiting:
+                    return
             await self.next_block()
 
     async def submit(self, message: bytes) -> None:

@@ -17,8 +17,12 @@ __all__ = ["Key", "actor", "blob", "digest", "key"]
 class Key:
     """An Ed25519 key pair; `public` as TVM sees it, a 256-bit number."""
 
+    name: str
     private: Ed25519PrivateKey
     public: int
+
+    def __repr__(self) -> str:
+        return f"<key of {self.name}>"
 
     def sign(self, statement: Struct | Cell) -> bytes:
         """Signature over the hash of the statement's cell."""
@@ -29,7 +33,7 @@ class Key:
 @cache
 def key(name: str) -> Key:
     private = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"cocoon test key " + name.encode()).digest())
-    return Key(private, int.from_bytes(private.public_key().public_bytes_raw(), "big"))
+    return Key(name, private, int.from_bytes(private.public_key().public_bytes_raw(), "big"))
 
 
 @cache

@@ -168,7 +168,7 @@ class Channel:
         """Let the first second pass in which the job can be expired."""
         binding = self.state.binding
         assert binding is not None
-        self.world.ledger.advance(self.state.job_deadline + binding.grace_sec + 1 - self.world.ledger.now)
+        self.world.ledger.advance(max(0, self.state.job_deadline + binding.grace_sec + 1 - self.world.ledger.now))
 
     def retry_report(self, sender: Address = ANYONE) -> Outcome:
         return self.send(sender, RetryReport(6), self.retry_fees)

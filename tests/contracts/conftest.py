@@ -1,10 +1,11 @@
-"""The usual stages of a contract test: a deployed network, an active worker, an open channel, an admitted job."""
+"""The stages of `stages` as fixtures. A test that asks for several gets the same network, at the furthest stage it asked for."""
 
 from __future__ import annotations
 
 import pytest
 from channel import Channel
 from cocoon_sandbox.ledger import Ledger
+from stages import admitted_job, deployed_world, open_channel
 
 from world import WorkerSide, World
 
@@ -12,7 +13,7 @@ from world import WorkerSide, World
 @pytest.fixture
 def world(ledger: Ledger) -> World:
     """Registry and Slashing are deployed."""
-    return World(ledger).deploy()
+    return deployed_world(ledger)
 
 
 @pytest.fixture
@@ -22,13 +23,12 @@ def worker(world: World) -> WorkerSide:
 
 
 @pytest.fixture
-def channel(world: World, worker: WorkerSide) -> Channel:
+def channel(ledger: Ledger) -> Channel:
     """An open channel: deposit DEPOSIT, nothing claimed."""
-    return world.open_channel(worker)
+    return open_channel(ledger)
 
 
 @pytest.fixture
-def job(channel: Channel) -> Channel:
+def job(ledger: Ledger) -> Channel:
     """The channel with an admitted job."""
-    channel.post().assert_succeeded()
-    return channel
+    return admitted_job(ledger)

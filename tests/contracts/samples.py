@@ -100,7 +100,7 @@ def worker_messages(channel: Channel) -> list[Struct]:
         WithdrawStake(1),
         ChangeOperator(1, thief),
         BindEscrow(state.epoch, channel.client, channel.salt, MODEL, 60, None, TERMS),
-        AdmitJob(state.epoch, state.job_seq + 1, 2**32 - 1, channel.client, channel.salt),
+        AdmitJob(state.epoch, state.job_seq + 1, 2**32 - 1, 1, channel.client, channel.salt),
         SettleJob(state.epoch, state.job_seq, JobOutcome.DELIVERED),
         ReportMiss(state.epoch, state.job_seq, channel.client),
         SlashWorker(1, worker.session.public, thief, thief),

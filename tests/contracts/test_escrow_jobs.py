@@ -41,7 +41,7 @@ def test_post_least_value_is_admitted(channel: Channel) -> None:
     assert state.job_deadline == channel.world.ledger.now + 60
     assert MAX_FEE <= state.job_funds_nano <= MAX_FEE + channel.post_fees
     latest = state.job_deadline - TERMS.min_duration_sec + channel.world.rules.grace_sec
-    assert done.one(AdmitJob) == AdmitJob(state.epoch, 1, latest, channel.client, channel.salt)
+    assert done.one(AdmitJob) == AdmitJob(state.epoch, 1, latest, 1, channel.client, channel.salt)
     assert [transaction.account for transaction in done.transactions] == [channel.address, channel.worker.address]
     assert len(channel.worker.state.open_jobs) == 1
     assert channel.balance >= channel.owed
@@ -610,7 +610,7 @@ def test_miss_never_takes_more_than_the_bond(world: World, worker: WorkerSide) -
 def test_admission_for_a_forged_escrow_refused(job: Channel) -> None:
     """B.2: a stranger's address, the right escrow with another client's or salt's data, another worker's escrow."""
     thief = actor("thief")
-    body = AdmitJob(job.state.epoch, 1, 2**32 - 1, job.client, job.salt)
+    body = AdmitJob(job.state.epoch, 1, 2**32 - 1, 1, job.client, job.salt)
     job.world.send(thief, job.worker.address, body, TON).assert_refused(205)
     job.world.send(job.address, job.worker.address, replace(body, salt=1), TON).assert_refused(205)
     job.world.send(job.address, job.worker.address, replace(body, client=thief), TON).assert_refused(205)

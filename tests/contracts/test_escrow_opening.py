@@ -248,12 +248,13 @@ def test_open_unattested_worker_where_attestation_is_required_refunded(world: Wo
     ],
 )
 def test_registry_judges_a_measurement(
-    world: World, channel: Channel, denied: bool, listed: bool, named: bool, reason: BindRefusal | None
+    channel: Channel, denied: bool, listed: bool, named: bool, reason: BindRefusal | None
 ) -> None:
     """R-3, P-1: a client may name an unlisted measurement, never a denied one. The Worker's part is imitated: today's workers
     attest nothing."""
     from cocoon.wire.registry import AllowMeasurement
 
+    world = channel.world
     if listed:
         world.adopt(AllowMeasurement(5)).assert_succeeded()
     if denied:

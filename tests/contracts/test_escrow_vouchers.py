@@ -12,6 +12,7 @@ from cocoon.wire.escrow import EscrowStatus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import Paid
+from stages import open_channel
 
 from world import TON, WorkerSide, World
 
@@ -173,8 +174,7 @@ def test_claim_any_order_pays_the_greatest_affordable_voucher(amounts: list[int]
     """E-1, E-2: whatever the order, the sum paid is min(greatest voucher, deposit)."""
     from cocoon_sandbox.ledger import Ledger
 
-    world = World(Ledger()).deploy()
-    channel = world.open_channel(world.active_worker())
+    channel = open_channel(Ledger())
     paid = sum(channel.claim(amount).paid(channel.worker.payout) for amount in amounts)
     assert paid == min(max(amounts), DEPOSIT) == channel.state.claimed_nano
     assert channel.balance >= channel.owed

@@ -43,7 +43,7 @@ def test_demo_any_prompt_is_answered_paid_and_faults_are_punished() -> None:
 
     transactions = figures["transactions"]
     assert len({tx["hash"] for tx in transactions}) == len(transactions) > 40
-    # a wallet may run out of gas on change smaller than its own gas: it keeps the money, and that is no contract of ours
+    # a wallet may run out of gas on change smaller than its gas: it keeps the money, and is no contract of ours
     contracts = [
         tx for tx in transactions if tx["name"] in ("Registry", "Slashing", "Escrow") or "contract" in tx["name"]
     ]

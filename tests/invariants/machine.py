@@ -43,7 +43,7 @@ from cocoon.wire.worker import (
     WithdrawStake,
 )
 from cocoon_sandbox.account import AccountView
-from cocoon_sandbox.ledger import Ledger, Snapshot
+from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.message import Message
 from cocoon_sandbox.transaction import Transaction
 from hypothesis import strategies as st
@@ -51,8 +51,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from laws import Ledgers
 from pytoniq_core import Address, Cell, begin_cell
 from solvency import owed_by
+from stages import market_world
 
-from world import MODEL, TERMS, TON, WorkerSide, World
+from world import MODEL, TERMS, TON, WorkerSide
 
 __all__ = ["Market"]
 
@@ -68,29 +69,18 @@ values = st.sampled_from([0, 0, 0, 0, 1, TON // 100, TON, -1, -(10**5), -(10**9)
 
 
 class Market(RuleBasedStateMachine):
-    """See the module. `prepared` is the start of every run: everything deployed, both workers active."""
-
-    prepared: tuple[Snapshot, World] | None = None
+    """See the module. Every run starts with everything deployed and both workers active."""
 
     def __init__(self) -> None:
         super().__init__()
-        if Market.prepared is None:
-            world = World(Ledger()).deploy()
-            for number in range(2):
-                world.active_worker(f"worker {number}")
-            Market.prepared = (world.ledger.snapshot(), world)
-        snapshot, first = Market.prepared
-        ledger = Ledger(first.ledger.executor)
-        ledger.restore(snapshot)
-        self.world = World(ledger, first.rules)
-        self.world.workers = [replace(worker, world=self.world) for worker in first.workers]
+        self.world = market_world(Ledger())
         self.channels = [
             Channel(self.world, worker, actor(f"client {number}"), key(f"client {number} key"))
             for worker in self.world.workers
             for number in range(2)
         ]
         self.signed = Ledgers()
-        self.started = ledger.now
+        self.started = self.world.ledger.now
         self.thief_sent = self.thief_received = 0
         self.seen: list[Cell] = []
         self.fees = self.world.escrow_fees(DAY)
@@ -151,9 +141,13 @@ class Market(RuleBasedStateMachine):
     def network_catches_up(self) -> None:
         self.settle()
 
-    @rule(seconds=st.sampled_from([1, 30, 61, 121, 601, 3600, DAY, DAY + 1, 8 * DAY, 45 * DAY]))
-    def time_passes(self, seconds: int) -> None:
-        if self.world.ledger.now + seconds - self.started < HORIZON:
+    @rule(seconds=st.sampled_from([1, 30, 61, 121, 601]))
+    def moments_pass(self, seconds: int) -> None:
+        self.world.ledger.advance(seconds)
+
+    @rule(seconds=st.sampled_from([3600, DAY, DAY + 1, 8 * DAY, 45 * DAY]), rarely=st.integers(0, 3))
+    def days_pass(self, seconds: int, rarely: int) -> None:
+        if not rarely and self.world.ledger.now + seconds - self.started < HORIZON:
             self.world.ledger.advance(seconds)
 
     # ---- clients ----
@@ -171,7 +165,7 @@ class Market(RuleBasedStateMachine):
 
     @rule(number=channels, amount=amounts, who=carriers, extra=values, to_payout=st.booleans())
     def voucher_is_claimed(self, number: int, amount: int, who: str, extra: int, to_payout: bool) -> None:
-        channel = self.channels[number]
+        channel = self.ensure_open(number)
         if not self.is_open(channel):
             return
         epoch = (channel.address, channel.state.epoch)
@@ -185,9 +179,18 @@ class Market(RuleBasedStateMachine):
         fee = min(fee, TON)
         self.put(channel.client, channel.address, PostJob(2, fee, seconds, REQUEST), fee + self.fees[2] + extra)
 
-    @rule(number=channels)
-    def client_begins_closing(self, number: int) -> None:
+    @rule(number=channels, at_once=st.booleans())
+    def client_posts_properly(self, number: int, at_once: bool) -> None:
+        channel = self.ensure_open(number)
+        self.put(channel.client, channel.address, PostJob(2, TON // 5, 60, REQUEST), TON // 5 + self.fees[2])
+        if at_once:
+            self.settle()
+
+    @rule(number=channels, rarely=st.integers(0, 3))
+    def client_begins_closing(self, number: int, rarely: int) -> None:
         channel = self.channels[number]
+        if rarely:
+            return
         self.put(channel.client, channel.address, BeginClose(3), self.fees[5])
 
     @rule(number=channels, who=carriers, extra=values)
@@ -196,7 +199,7 @@ class Market(RuleBasedStateMachine):
 
     @rule(number=channels, amount=amounts, who=carriers, extra=values)
     def both_agree_to_close(self, number: int, amount: int, who: str, extra: int) -> None:
-        channel = self.channels[number]
+        channel = self.ensure_open(number)
         if not self.is_open(channel):
             return
         self.use_bound_key(channel)
@@ -213,7 +216,7 @@ class Market(RuleBasedStateMachine):
 
     @rule(number=channels, fee=amounts, who=carriers, extra=values, to_payout=st.booleans())
     def answer_is_delivered(self, number: int, fee: int, who: str, extra: int, to_payout: bool) -> None:
-        channel = self.channels[number]
+        channel = self.ensure_job(number)
         if not self.has_job(channel):
             return
         state = channel.state
@@ -224,12 +227,14 @@ class Market(RuleBasedStateMachine):
 
     @rule(number=channels, reason=st.integers(0, 6), who=carriers, extra=values)
     def job_is_rejected(self, number: int, reason: int, who: str, extra: int) -> None:
-        channel = self.channels[number]
+        channel = self.ensure_job(number)
         if self.has_job(channel):
             self.put(actor(who), channel.address, channel.rejection(reason), self.fees[3] + extra)
 
-    @rule(number=channels, who=carriers, extra=values)
-    def job_is_expired(self, number: int, who: str, extra: int) -> None:
+    @rule(number=channels, who=carriers, extra=values, overdue=st.booleans())
+    def job_is_expired(self, number: int, who: str, extra: int, overdue: bool) -> None:
+        if overdue and self.has_job(self.ensure_job(number)):
+            self.world.ledger.advance(122)
         self.put(actor(who), self.channels[number].address, ExpireJob(7), self.fees[3] + extra)
 
     @rule(number=channels, who=carriers, extra=values)
@@ -246,13 +251,13 @@ class Market(RuleBasedStateMachine):
         session = key(f"worker {number} session {worker.state.key_epoch + 1}") if rotate else worker.session
         self.put(worker.operator, worker.address, worker.identity(session), self.manage_fees)
 
-    @rule(number=workers, slots=st.integers(0, 9), dear=st.booleans())
+    @rule(number=workers, slots=st.sampled_from([0, 1, 2, 2, 8, 8, 9]), dear=st.booleans())
     def worker_offers(self, number: int, slots: int, dear: bool) -> None:
         worker = self.world.workers[number]
         terms = replace(TERMS, prompt_nano=TERMS.prompt_nano + dear)
         self.put(worker.operator, worker.address, SetOffer(9, slots, {MODEL: terms}), self.manage_fees)
 
-    @rule(number=workers, body=st.sampled_from([PauseWorker(1), ResumeWorker(1), ResumeWorker(1)]))
+    @rule(number=workers, body=st.sampled_from([PauseWorker(1), ResumeWorker(1), ResumeWorker(1), ResumeWorker(1)]))
     def worker_pauses_or_resumes(self, number: int, body: Struct) -> None:
         worker = self.world.workers[number]
         self.put(worker.operator, worker.address, body, self.manage_fees)
@@ -262,8 +267,10 @@ class Market(RuleBasedStateMachine):
         value = stake + bond + self.manage_fees + extra
         self.put(actor(who), self.world.workers[number].address, TopUpStake(10, stake, bond), value)
 
-    @rule(number=workers)
-    def owner_unbonds(self, number: int) -> None:
+    @rule(number=workers, rarely=st.integers(0, 7))
+    def owner_unbonds(self, number: int, rarely: int) -> None:
+        if rarely:
+            return
         worker = self.world.workers[number]
         self.put(worker.owner, worker.address, BeginUnbond(11), self.manage_fees)
 
@@ -272,8 +279,10 @@ class Market(RuleBasedStateMachine):
         worker = self.world.workers[number]
         self.put(worker.owner, worker.address, WithdrawStake(12), self.manage_fees)
 
-    @rule(number=channels, seq=st.integers(1, 3), who=carriers, extra=values)
-    def worker_signs_twice(self, number: int, seq: int, who: str, extra: int) -> None:
+    @rule(number=channels, seq=st.integers(1, 3), who=carriers, extra=values, rarely=st.integers(0, 5))
+    def worker_signs_twice(self, number: int, seq: int, who: str, extra: int, rarely: int) -> None:
+        if rarely:
+            return
         channel = self.channels[number]
         self.refresh_key(channel.worker)
         self.signed.guilty.add(channel.worker.address)
@@ -394,6 +403,21 @@ class Market(RuleBasedStateMachine):
             assert not channel.exists, f"{channel.address} cannot be closed"
 
     # ---- helpers ----
+
+    def ensure_open(self, number: int) -> Channel:
+        """The channel, opened (and everything in flight delivered) if it was not; the worker may have refused."""
+        channel = self.channels[number]
+        if not self.is_open(channel):
+            self.client_opens(number, TON, 0)
+            self.settle()
+        return channel
+
+    def ensure_job(self, number: int) -> Channel:
+        """The channel, with a job posted (and everything in flight delivered) if there was none."""
+        channel = self.ensure_open(number)
+        if self.is_open(channel) and channel.state.job_status == JobStatus.NONE:
+            self.client_posts_properly(number, True)
+        return channel
 
     def is_open(self, channel: Channel) -> bool:
         data = self.world.ledger.account(channel.address).data

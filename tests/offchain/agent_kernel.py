@@ -15,7 +15,7 @@ MODEL = 0xABCDEF
 
 
 class WordKernel:
-    """Answers with the prompt's words, backwards; a word is a token. `broken` counts runs that fail before one works."""
+    """Answers with the prompt's words, backwards; a word is a token. `broken`: runs that fail before one works."""
 
     def __init__(self) -> None:
         self.model_id = MODEL.to_bytes(32, "big")

@@ -88,11 +88,11 @@ class World:
         rules = Rules(owner=self.owner.address)
         self.deployment = Deployment.of(rules)
         self.worker = self.deployment.worker(0)
-        self.escrow = self.deployment.escrow(self.client.address, self.worker, SALT)
         self.client_key = Ed25519PrivateKey.from_private_bytes(b"\2" * 32)
         self.keys = SignerKeys() if keys is None else keys
         self.kernel = WordKernel()
         self.posted = 0
+        self.salt = SALT
         empty = begin_cell().end_cell()
         self.owner.send(ledger, self.deployment.registry, TON, empty, state_init=registry_state_init(rules))
         self.owner.send(ledger, self.deployment.slashing, TON, empty, state_init=slashing_state_init())
@@ -180,12 +180,17 @@ class World:
 
     # ---- the client ----
 
+    @property
+    def escrow(self) -> Address:
+        """The one the client uses now; `salt` names it."""
+        return self.deployment.escrow(self.client.address, self.worker, self.salt)
+
     def opening(self) -> Cell:
         """The message that opens the escrow."""
         return OpenEscrow(4, _public(self.client_key), TON, MODEL, 20 * 86400, None, TERMS).to_cell()
 
     def open(self) -> None:
-        init = self.deployment.escrow_state_init(self.client.address, self.worker, SALT)
+        init = self.deployment.escrow_state_init(self.client.address, self.worker, self.salt)
         self.client_sends(self.escrow, 3 * TON, self.opening(), init)
         view = self.escrow_view()
         assert view is not None
@@ -231,8 +236,8 @@ class World:
         digest = int.from_bytes(posted.request.hash, "big")
         statements.verify_receipt(
             message.signed, session_key=self.keys.identity().session_key, channel=epoch_channel,
-            kind=Kind.FORCED_RECEIPT, seq=posted.seq, request_digest=digest, response_digest=response_digest(message.response), model_id=MODEL,
-            max_fee_nano=TON,
+            kind=Kind.FORCED_RECEIPT, seq=posted.seq, request_digest=digest,
+            response_digest=response_digest(message.response), model_id=MODEL, max_fee_nano=TON,
         )  # fmt: skip
         answer = open_response(message.response, ResponseKey(posted.secret, digest, Kind.FORCED_RECEIPT, posted.seq))
         answer.usage.verify(message.signed.receipt.outcome.disclosure.usage_commitment)

@@ -1,5 +1,6 @@
 """The agent end to end on the real contracts: it registers, finds jobs, answers, rejects, and gets its worker paid."""
 
+import asyncio
 import logging
 import random
 from pathlib import Path
@@ -9,15 +10,15 @@ import pytest
 from agent_kernel import MODEL
 from agent_world import SALT, TERMS, TON, World
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pytoniq_core import Cell, begin_cell
+from pytoniq_core import Address, Cell, begin_cell
 
 from cocoon.agent.compute import Limits
-from cocoon.agent.errors import JournalInUse, JournalOfAnother, SetupError
+from cocoon.agent.errors import JournalFull, JournalInUse, JournalOfAnother, SetupError
 from cocoon.agent.jobs import Job, JobState, Outcome
 from cocoon.agent.journal import Journal
 from cocoon.chain.wallet import Wallet
 from cocoon.crypto.request import seal_request
-from cocoon.errors import ChainUnavailable
+from cocoon.errors import ChainError, ChainUnavailable
 from cocoon.signer.errors import SignerUnavailable
 from cocoon.signer.keys import SignerKeys
 from cocoon.wire.blob import bytes_to_cell
@@ -179,6 +180,60 @@ async def test_agent_with_a_new_journal_finds_the_jobs_that_are_open(world: Worl
     assert world.answer(posted, channel)[0].body == {"text": "job second"}
 
 
+async def test_agent_delivers_jobs_of_several_escrows(world: World, tmp_path: Path) -> None:
+    posts = []
+    for salt in (SALT, SALT + 1):
+        world.salt = salt
+        if salt != SALT:
+            world.open()
+        posts.append((salt, world.post({"prompt": f"escrow {salt}"}), world.channel()))
+    before = len(world.chain.history)
+    await _serve(world, tmp_path)
+    for salt, posted, channel in posts:
+        world.salt = salt
+        assert world.answer(posted, channel)[0].body == {"text": f"{salt} escrow"}
+    orders = [done for done in world.chain.history[before:] if done.in_msg and done.in_msg.kind == "external-in"]
+    assert sum(len(done.out_msgs) for done in orders) == 2
+
+
+async def test_agent_long_away_starts_again_from_what_is_open(world: World, tmp_path: Path) -> None:
+    """The server has forgotten the worker's transactions since the journal's last one."""
+    world.post()
+    world.ledger.advance(3600 + 61)
+    world.client_sends(world.escrow, TON // 10, ExpireJob(1).to_cell())
+    posted, channel = world.post({"prompt": "still open"}), world.channel()
+    forgotten = world.ledger.account(world.worker).last_lt
+
+    class Forgetful:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.chain, name)
+
+        async def transactions(self, address: Address, *, after_lt: int = 0, limit: int = 64) -> Any:
+            if address == world.worker and after_lt < forgotten:
+                raise ChainError("the server has no history that old")
+            return await world.chain.transactions(address, after_lt=after_lt, limit=limit)
+
+    world.posted = 1
+    agent = world.agent(tmp_path, wrap=lambda name, made: Forgetful() if name == "chain" else made)
+    await world.run_until(agent, world.settled(agent))
+    assert world.answer(posted, channel)[0].body == {"text": "open still"}
+
+
+async def test_agent_whose_disk_is_full_stops_and_signs_nothing(world: World, tmp_path: Path) -> None:
+    world.post({"prompt": "one two", "padding": "x" * 6000})  # more than the pages that are there can take
+    agent = world.agent(tmp_path)
+    pages = agent.journal._database.read("PRAGMA page_count")[0][0]
+    agent.journal._database.read(f"PRAGMA max_page_count = {pages}")
+    sent = len(world.chain.history)
+    with pytest.RaisesGroup(JournalFull, allow_unwrapped=True, flatten_subgroups=True):
+        async with asyncio.timeout(10):
+            await agent.run()
+    agent.journal.close()
+    assert len(world.keys._table) == 0
+    assert len(world.chain.history) == sent
+    assert (await _serve(world, tmp_path)).outcome == Outcome.DELIVERED
+
+
 # ---- the client's faults ----
 
 
@@ -239,8 +294,8 @@ async def test_agent_is_not_fooled_by_forged_messages(world: World, tmp_path: Pa
     stranger = world.ledger.treasury("stranger")
     late = world.ledger.now + 1000
     for body in (
-        AdmitJob(1, 1, late, world.client.address, SALT).to_cell(),
-        AdmitJob(1, 1, late, stranger.address, SALT).to_cell(),
+        AdmitJob(1, 1, late, 1, world.client.address, SALT).to_cell(),
+        AdmitJob(1, 1, late, 1, stranger.address, SALT).to_cell(),
         SettleJob(world.channel().epoch, 1, 1).to_cell(),
         ReportMiss(world.channel().epoch, 1, stranger.address).to_cell(),
     ):

@@ -87,19 +87,23 @@ class _Fused:
         return plain
 
 
-async def _run_with(world: World, directory: Path, fuse: Fuse, holds: Callable[[Any], bool]) -> None:
+async def _run_with(
+    world: World, directory: Path, fuse: Fuse, holds: Callable[[Any], bool], *, later: bool = False
+) -> None:
     """An agent whose every call passes the fuse, until `holds` or it burns; then another one without a fuse until
     `holds`.
     """
-    for wrap in (fuse.wrap, _unfused):
-        agent = world.agent(directory, wrap=wrap)
+    for fused in (True, False):
+        agent = world.agent(directory, wrap=fuse.wrap if fused else _unfused)
         finished = getattr(agent.journal, "_inner", agent.journal)
         try:
             await world.run_until(agent, lambda finished=finished: holds(finished))
         except* Crash:
             assert fuse.burnt
-        if not fuse.burnt or wrap is not fuse.wrap:
+        if not (fused and fuse.burnt):
             return
+        if later:
+            world.settle()  # the network goes on while the agent is dead
 
 
 def _journal_dir(root: Path, name: str, case: str) -> Path:
@@ -128,8 +132,10 @@ def _points(calls: list[str], *, every: bool = True) -> list[tuple[int, bool]]:
     return sorted(points)
 
 
-@pytest.mark.parametrize("case", ["answer", "reject"])
-async def test_agent_killed_at_any_call_ends_the_job_exactly_once(ledger: Ledger, tmp_path: Path, case: str) -> None:
+@pytest.mark.parametrize(("case", "later"), [("answer", False), ("answer", True), ("reject", True)])
+async def test_agent_killed_at_any_call_ends_the_job_exactly_once(
+    ledger: Ledger, tmp_path: Path, case: str, later: bool
+) -> None:
     world = World(ledger)
     await world.run_until(world.agent(tmp_path / "setup"), lambda: world.ready)
     world.settle()
@@ -159,12 +165,12 @@ async def test_agent_killed_at_any_call_ends_the_job_exactly_once(ledger: Ledger
     world.reset(start)
     calls = await _calls(world, _journal_dir(tmp_path, "count", case), done)
     check("without a crash")
-    points = _points(calls, every=case == "answer")
+    points = _points(calls, every=not later)
     crashes = 0
     for number, after in points:
         world.reset(start)
         fuse = Fuse(number, after=after)
-        await _run_with(world, _journal_dir(tmp_path, f"{number}{after}", case), fuse, done)
+        await _run_with(world, _journal_dir(tmp_path, f"{number}{after}", case), fuse, done, later=later)
         crashes += fuse.burnt
         check(f"{'after' if after else 'before'} call {number}, {calls[number - 1]}")
     assert crashes >= len(points) * 3 // 4  # a run may take a round less than the one that was counted
@@ -180,7 +186,7 @@ async def test_agent_killed_at_any_call_registers_exactly_once(ledger: Ledger, t
     calls = await _calls(world, tmp_path / "count", done)
     for number, after in _points(calls, every=False):
         world.reset(start)
-        await _run_with(world, tmp_path / f"{number}{after}", Fuse(number, after=after), done)
+        await _run_with(world, tmp_path / f"{number}{after}", Fuse(number, after=after), done, later=after)
         world.settle()
         where = f"{'after' if after else 'before'} call {number}"
         for struct in (SetIdentity, SetOffer):

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytoniq_core import Address, Builder, Cell, HashMap
-from pytoniq_core.boc.tvm_bitarray import TvmBitarray
 
 from cocoon.chain.cells import Reader, Unreadable, items, lookup
 from cocoon.chain.parsing import parse_transaction
@@ -53,7 +52,7 @@ def test_dictionary_with_a_pruned_path_is_unreadable_there_only() -> None:
     assert root is not None
     left = root.refs[0]
     data = Builder().store_uint(0x0101, 16).store_bytes(left.hash).store_uint(left.get_depth(), 16).end_cell()
-    pruned = Cell(TvmBitarray(data.bits), [], 1)
+    pruned = Cell(data.bits, [], 1)
     proof = Cell(root.bits, [pruned, root.refs[1]])
     assert proof.get_hash(0) == root.hash
     found = lookup(proof, 1 << 15, BITS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,11 @@ async def test_open_remembers_the_last_key_block(network: Network, tmp_path: Pat
             assert (await chain.account(SOMEONE)).balance == 3 * TON
 
 
+async def test_open_with_malformed_server_says_so(network: Network) -> None:
+    with pytest.raises(ChainError, match=r"lite server 0 .* is malformed"):
+        await LiteChain.open(dict(network.global_config(), liteservers=[{"ip": 1}]))
+
+
 @pytest.mark.parametrize("config", [{}, {"liteservers": []}, {"liteservers": [{}], "validator": {}}])
 async def test_open_with_unusable_configuration_says_so(config: dict[str, Any]) -> None:
     with pytest.raises(ChainError, match="global configuration"):
@@ -307,14 +313,35 @@ async def test_block_signed_twice_by_one_validator_is_refused(chain: LiteChain, 
         await chain.next_block()
 
 
-async def test_fork_is_noticed(chain: LiteChain, network: Network, executor: Executor) -> None:
-    """A second network with the same validator key signs other blocks with the same numbers."""
-    await chain.next_block()
-    async with Network(executor=executor, block_interval=0.2, seed=SEED) as other:
+def clock_from(start: float) -> Callable[[], float]:
+    """A clock that shows `start` now: two networks that start with it are born at the same time."""
+    began = time.monotonic()
+    return lambda: start + time.monotonic() - began
+
+
+async def test_fork_is_noticed(executor: Executor) -> None:
+    """A second network with the same validator key and the same first blocks signs another history."""
+    born = 1_800_000_000.0
+    async with Network(executor=executor, block_interval=0.2, seed=SEED, clock=clock_from(born)) as network:
+        await network.credit(SOMEONE, TON)
+        async with await LiteChain.open(network.global_config()) as chain:
+            await chain.account(SOMEONE)
+            async with Network(executor=executor, block_interval=0.2, seed=SEED, clock=clock_from(born)) as other:
+                assert other.global_config()["validator"] == network.global_config()["validator"]
+                while other.archive.last.id.seqno <= network.archive.last.id.seqno:
+                    await other.next_block()
+                network.show_fork(other)
+                with pytest.raises(LyingServer, match="fork"):
+                    await chain.next_block()
+
+
+async def test_server_of_another_network_is_refused(chain: LiteChain, network: Network, executor: Executor) -> None:
+    """Its blocks may be genuine somewhere: it can't lead there from the block that is believed."""
+    async with Network(executor=executor, block_interval=0.2, clock=clock_from(time.time() + 60)) as other:
         while other.archive.last.id.seqno <= network.archive.last.id.seqno:
             await other.next_block()
         network.show_fork(other)
-        with pytest.raises(LyingServer, match="fork"):
+        with pytest.raises(ChainError, match=r"not in db|fork"):
             await chain.next_block()
 
 

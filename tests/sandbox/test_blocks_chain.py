@@ -36,7 +36,7 @@ async def busy(executor: Executor) -> AsyncIterator[Network]:
     """A network with small blocks, through which money went within and between both workchains."""
     ledger = Ledger(executor)
     alice = ledger.treasury("alice")
-    async with Network(ledger, block_interval=5.0, seed=bytes(32)) as net:
+    async with Network(ledger, block_interval=5.0, seed=bytes(32), clock=lambda: 1_800_000_000.0) as net:
         small = BlockLimits(bytes=1 << 20, gas=1 << 30, lt_delta=3)
         net.collator.limits = {BASECHAIN: small, MASTERCHAIN: small}
         bob = Treasury("bob", MASTERCHAIN)

@@ -9,6 +9,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pytoniq_core import Address, Builder, Cell, Slice
+
 from cocoon_sandbox.account import empty_account
 from cocoon_sandbox.config import network_config
 from cocoon_sandbox.errors import BadCell, CompileError, ExecutorError, ExecutorTrapped, MessageRejected
@@ -16,7 +18,6 @@ from cocoon_sandbox.executor import Executor, GetterResult
 from cocoon_sandbox.message import build_external, build_internal
 from cocoon_sandbox.stack import decode_stack, encode_stack
 from cocoon_sandbox.transaction import Transaction
-from pytoniq_core import Address, Builder, Cell, Slice
 
 ALICE = Address((0, b"\x0a" * 32))
 BOB = Address((0, b"\x0b" * 32))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from cocoon import contracts_build
 from cocoon.contracts_build import CompiledContract, ContractsError
 from cocoon_sandbox.executor import Executor
@@ -16,6 +17,7 @@ def root(tmp_path: Path) -> Path:
     """A small set of contracts that all compile."""
     (tmp_path / "common").mkdir()
     (tmp_path / "common" / "shared.tolk").write_text("fun shared(): int { return 1 }\n")
+    (tmp_path / "common" / "fees.tolk").write_text("const GAS_NOTHING = 100\n")
     for number, (name, entrypoint) in enumerate(contracts_build.ENTRYPOINTS.items()):
         path = tmp_path / entrypoint
         path.parent.mkdir(exist_ok=True)
@@ -46,11 +48,13 @@ def test_check_names_changed_missing_malformed_and_foreign_files(root: Path, exe
     (build / "Escrow.json").write_text((build / "Escrow.json").read_text().replace('"depth"', '"deep"'))
     (build / "Slashing.json").write_text((build / "Slashing.json").read_text().rstrip())
     (build / "Extra.json").write_text("{}")
-    registry, worker, escrow, slashing, extra = contracts_build.check(root, executor)
+    (root / "common" / "fees.tolk").write_text("const GAS_NOTHING = 101\n")
+    registry, worker, escrow, slashing, fees, extra = contracts_build.check(root, executor)
     assert registry.startswith("Registry: committed code has hash")
     assert worker == "Worker: Worker.json is missing"
     assert escrow.startswith("Escrow: compiled contract is malformed")
     assert "canonical form" in slashing
+    assert fees.startswith("constants.json")
     assert extra.startswith("Extra.json")
 
 

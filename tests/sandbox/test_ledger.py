@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pytoniq_core import Address, Builder, Cell
+
 from cocoon_sandbox.boc import count_cells
-from cocoon_sandbox.config import Prices, network_config
+from cocoon_sandbox.config import Prices, StoragePrices, network_config
 from cocoon_sandbox.errors import (
     ConservationError,
     ExecutorTrapped,
@@ -19,7 +21,6 @@ from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.message import build_external, state_init
 from cocoon_sandbox.transaction import Transaction
 from cocoon_sandbox.treasury import Treasury
-from pytoniq_core import Address, Builder, Cell
 
 TON = 10**9
 YEAR = 365 * 86_400
@@ -158,7 +159,9 @@ def test_storage_fees_of_a_year_are_what_the_prices_say(ledger: Ledger, alice: T
     assert ledger.account(probe).last_paid == ledger.now
 
 
-def test_account_that_can_not_pay_storage_is_deleted_and_money_adds_up(ledger: Ledger, probe_init: Cell) -> None:
+def test_account_that_can_not_pay_storage_is_deleted_and_money_adds_up(executor: Executor, probe_init: Cell) -> None:
+    # at today's prices no lifetime that fits a 32-bit clock is long enough
+    ledger = Ledger(executor, config=network_config(prices=Prices(storage=StoragePrices(bit=1, cell=500))))
     address = Address((0, probe_init.hash))
     ledger.send(ledger.internal(src=STRANGER, dst=address, value=5_000_000, state_init=probe_init))
     statuses = []

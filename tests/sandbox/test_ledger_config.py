@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from pytoniq_core import Builder, Cell
+
 from cocoon_sandbox.boc import parse_boc, to_boc
 from cocoon_sandbox.config import (
     ForwardPrices,
@@ -14,7 +16,6 @@ from cocoon_sandbox.config import (
     with_params,
 )
 from cocoon_sandbox.errors import ConfigError
-from pytoniq_core import Builder, Cell
 
 
 def test_network_config_has_todays_basechain_prices() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pytoniq_core.crypto.crc import crc16
 from pytoniq_core.proof.check_proof import ProofError
 from pytoniq_core.tlb.block import Block
 
+from cocoon_sandbox.blocks.faults import delay
 from cocoon_sandbox.executor import Executor
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.liteserver.faults import forge_balance, forge_getter, forge_signatures, hide_account
@@ -28,6 +30,7 @@ from cocoon_sandbox.message import Message
 from cocoon_sandbox.network import Network
 from cocoon_sandbox.state import dictionary
 from cocoon_sandbox.state.boc import from_boc, one_from_boc
+from cocoon_sandbox.state.builder import Slice
 from cocoon_sandbox.state.cell import MERKLE_PROOF, Cell
 from cocoon_sandbox.tlb.augment import KEY_MAX_LT
 from cocoon_sandbox.tlb.ids import BlockId
@@ -42,7 +45,8 @@ SCHEMA = lite_schema()
 @pytest_asyncio.fixture
 async def net(executor: Executor) -> AsyncIterator[Network]:
     """A network with a few payments, an account in each workchain."""
-    async with Network(Ledger(executor), block_interval=1.0) as network:
+    start = time.time()  # the clock stands still, so storage costs nothing and balances are round
+    async with Network(Ledger(executor), block_interval=1.0, clock=lambda: start) as network:
         await network.credit(FRIEND, TON)
         await network.credit(Address((-1, b"\x44" * 32)), TON)
         await network.credit(FRIEND, TON)
@@ -236,6 +240,40 @@ async def test_config_of_the_last_key_block_is_proved_by_that_block(net: Network
     assert 34 in dictionary.parse(shown.refs[3].refs[3].refs[-1], 32)
 
 
+async def test_queue_size_is_proved_by_the_state(net: Network) -> None:
+    alice = await net.treasury("alice")
+    net.message_faults.internal = lambda message: delay(2)
+    await net.send(Message(alice.message(net.ledger, FRIEND, TON, bounce=False)))
+    shard = net.archive.find(0, tip(net).seqno)
+    assert shard is not None
+    answer = await ask(net, "getBlockOutMsgQueueSize", mode=1, id=block_tl(shard.id))
+    assert answer["size"] == 1
+    block, state = from_boc(answer["proof"])
+    info = Slice(checked(state, state_hash(checked(block, shard.id.root_hash))).refs[0])
+    assert info.left == 1 + 64 + 1 + 1 + 4 + 1 + 64 + 1 + 48
+    info.uint(info.left - 48)
+    assert info.uint(48) == 1
+
+
+@pytest.mark.parametrize("method", ["getBlockHeader", "listBlockTransactions", "getAllShardsInfo", "getAccountState"])
+async def test_zerostate_asked_for_as_a_block_is_error_651(net: Network, method: str) -> None:
+    fields = {"id": block_tl(net.zerostate), "mode": 39, "count": 5, "account": account(FRIEND)}
+    answer = await ask(net, method, **fields)
+    assert (answer["@type"], answer["code"]) == ("liteServer.error", 651)
+
+
+async def test_server_stops_though_a_client_reads_nothing(net: Network) -> None:
+    async with LiteClient.from_config(net.global_config()) as client:
+        client.listener.cancel()
+        for _ in range(200):
+            query, _ = client.serialize_adnl_ls_query(
+                client.schemas.get_by_name("liteServer.getConfigAll"), {"mode": 0, "id": client.last_mc_block.to_dict()}
+            )
+            client.writer.write(client.encrypt(client.serialize_packet(query)))
+        await asyncio.wait_for(net.stop_liteserver(), 5)
+        await net.start_liteserver()
+
+
 async def test_zerostate_is_served_with_its_file_hash(net: Network) -> None:
     answer = await ask(net, "getState", id=block_tl(net.zerostate))
     assert (answer["root_hash"], answer["file_hash"]) == (net.zerostate.root_hash, net.zerostate.file_hash)
@@ -260,7 +298,7 @@ async def test_impossible_query_is_an_error(net: Network, method: str, fields: d
     assert answer["message"]
 
 
-@pytest.mark.parametrize("payload", [b"", b"\1\2\3\4", SCHEMA.dump("liteServer.getTime"), os.urandom(100)])
+@pytest.mark.parametrize("payload", [b"", b"\1\2\3\4", SCHEMA.dump("liteServer.getTime"), bytes(range(100))])
 async def test_payload_that_is_no_query_is_a_protocol_error(net: Network, payload: bytes) -> None:
     answer = SCHEMA.load(await net.server.answer(payload))
     assert (answer["@type"], answer["code"]) == ("liteServer.error", 621)

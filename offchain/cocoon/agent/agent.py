@@ -80,7 +80,8 @@ class Agent:
         prices = await self._patiently(upkeep)
         watcher = Watcher(self.chain, deployment, worker, self.journal)
         outbox = Outbox(self.chain, self.wallet, self.journal, prices)
-        runner = JobRunner(self.chain, self.signer, self.journal, self.kernel, worker, self.limits)
+        turns = asyncio.Semaphore(self.pace.concurrency)
+        runner = JobRunner(self.chain, self.signer, self.journal, self.kernel, worker, self.limits, turns)
         async with asyncio.TaskGroup() as tasks:
             desk = _Desk(tasks, runner, self.journal, self.pace)
             pause = self.pace.first_pause
@@ -136,14 +137,13 @@ def _delivery(job: Job, value_nano: int) -> Parcel:
 
 
 class _Desk:
-    """The jobs being worked on: one task each, a limited number computing at once."""
+    """The jobs being worked on: one task each."""
 
     def __init__(self, tasks: asyncio.TaskGroup, runner: JobRunner, journal: Journal, pace: Pace) -> None:
         self._tasks = tasks
         self._runner = runner
         self._journal = journal
         self._pace = pace
-        self._turns = asyncio.Semaphore(pace.concurrency)
         self._running: set[int] = set()
         self._retries: dict[int, _Retry] = {}
 
@@ -158,8 +158,7 @@ class _Desk:
 
     async def _work(self, job: Job) -> None:
         try:
-            async with self._turns:
-                await self._runner.advance(job.id)
+            await self._runner.advance(job.id)
             self._retries.pop(job.id, None)
         except (ChainError, SignerError, KernelFailure, WireError) as error:
             earlier = self._retries.get(job.id)

@@ -12,7 +12,7 @@ from ..signer.table import Slot
 from ..wire.common import Kind
 from ..wire.escrow import Binding, Receipt, RejectReason
 
-__all__ = ["ENDED", "STEPS", "UNSIGNED", "Accepted", "Job", "JobKey", "JobState", "Outcome"]
+__all__ = ["ENDED", "OPEN", "STEPS", "UNSIGNED", "Accepted", "Job", "JobKey", "JobState", "Outcome"]
 
 
 class JobState(StrEnum):
@@ -41,7 +41,8 @@ STEPS: dict[JobState, frozenset[JobState]] = {
     JobState.SETTLED: frozenset(),
 }
 UNSIGNED = (JobState.SEEN, JobState.ACCEPTED, JobState.ANSWERED, JobState.REFUSING)
-ENDED = (JobState.SETTLED, JobState.LOST)
+ENDED = (JobState.SETTLED, JobState.LOST)  # nothing can be done
+OPEN = tuple(state for state in JobState if state != JobState.SETTLED)
 
 
 class Outcome(StrEnum):
@@ -50,12 +51,13 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     REJECTED = "rejected"
     MISSED = "missed"  # the deadline passed; the miss bond paid
+    UNSEEN = "unseen"  # while nobody watched; the chain's history of it is gone
     FORGOTTEN = "forgotten"  # its escrow has begun another job or epoch
 
 
 @dataclass(frozen=True, slots=True)
 class JobKey:
-    """One forced job. `posted_lt` is a logical time before its PostJob was executed, and not long before if possible."""
+    """One forced job. `posted_lt` is a logical time before that of its PostJob; the closer, the faster it is found."""
 
     escrow: Address
     epoch: int

@@ -226,7 +226,7 @@ class Journal:
         leave.
         """
         with self._database.write() as sql:
-            sql.execute("UPDATE sending SET state = 'used' WHERE id = ?", (sending,))
+            _close(sql, sending, "used")
             for (parcel,) in sql.execute("SELECT id FROM parcel WHERE sending = ?", (sending,)).fetchall():
                 if parcel in created:
                     sql.execute(
@@ -245,7 +245,7 @@ class Journal:
     def sending_void(self, sending: int, now: int, *, state: str) -> None:
         """The message can never be executed (`expired`), or another took its seqno (`superseded`)."""
         with self._database.write() as sql:
-            sql.execute("UPDATE sending SET state = ? WHERE id = ?", (state, sending))
+            _close(sql, sending, state)
             for (parcel,) in sql.execute("SELECT id FROM parcel WHERE sending = ?", (sending,)).fetchall():
                 _fail(sql, parcel, None, now)
 
@@ -280,6 +280,11 @@ def _end(sql: Connection, end: Ended) -> None:
         _settle(sql, job_id, end.outcome)
 
 
+def _close(sql: Connection, sending: int, state: str) -> None:
+    """The message's fate is known; its bytes are of no use any more."""
+    sql.execute("UPDATE sending SET state = ?, message = x'' WHERE id = ?", (state, sending))
+
+
 def _step(sql: Connection, job_id: int, to: JobState, **columns: Any) -> None:
     sources = [state for state, nexts in STEPS.items() if to in nexts]
     sets = ", ".join(["state = ?", *(f"{name} = ?" for name in columns)])
@@ -293,7 +298,8 @@ def _step(sql: Connection, job_id: int, to: JobState, **columns: Any) -> None:
 
 
 def _settle(sql: Connection, job_id: int, outcome: Outcome) -> None:
-    _step(sql, job_id, JobState.SETTLED, outcome=outcome)
+    # what was large is on the chain now
+    _step(sql, job_id, JobState.SETTLED, outcome=outcome, ciphertext=None, response=None)
     sql.execute(
         "UPDATE parcel SET state = ? WHERE job = ? AND state = ?", (ParcelState.DONE, job_id, ParcelState.LANDED)
     )

@@ -34,12 +34,12 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
 
     progress: told about fetching and compiling the model.
     """
-    wallet = config.wallet()
+    wallet, network = config.wallet(), _read_network(config)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.closing(Journal(config.data_dir / "journal.sqlite")) as journal:
         kernel = await asyncio.to_thread(load_kernel, config.kernel, progress)
         signer = await ensure_signer(config.socket)
-        chain = await _connect(config)
+        chain = await _connect(config, network)
         agent = Agent(
             chain=chain,
             wallet=wallet,
@@ -104,12 +104,18 @@ async def _until_signalled(config: AgentConfig, progress: ProgressCallback) -> N
     _log.info("stopped; open jobs go on at the next start")
 
 
-async def _connect(config: AgentConfig) -> LiteChain:
-    """The network, waited for. SetupError if the configuration can't be read."""
+def _read_network(config: AgentConfig) -> dict[str, Any]:
     try:
-        network: dict[str, Any] = json.loads(config.network.read_text())
+        network = json.loads(config.network.read_text())
     except (OSError, ValueError) as error:
         raise SetupError(f"can't read the network's configuration {config.network}: {error}") from error
+    if not isinstance(network, dict):
+        raise SetupError(f"{config.network} is not a network's configuration: get a new one")
+    return network
+
+
+async def _connect(config: AgentConfig, network: dict[str, Any]) -> LiteChain:
+    """The network, waited for."""
     pause = _FIRST_PAUSE_SEC
     while True:
         try:

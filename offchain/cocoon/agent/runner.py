@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -34,14 +35,23 @@ class JobRunner:
     """Takes jobs as far as a signature. Different jobs may be run by different tasks at once, one job by one only."""
 
     def __init__(
-        self, chain: Chain, signer: Signer, journal: Journal, kernel: Kernel, worker: Address, limits: Limits
+        self,
+        chain: Chain,
+        signer: Signer,
+        journal: Journal,
+        kernel: Kernel,
+        worker: Address,
+        limits: Limits,
+        turns: asyncio.Semaphore,
     ) -> None:
+        """turns: bounds how many models compute at once; other steps do not wait for one."""
         self._chain = chain
         self._signer = signer
         self._journal = journal
         self._kernel = kernel
         self._worker = worker
         self._limits = limits
+        self._turns = turns
         self._steps: dict[JobState, Callable[[Job], Awaitable[bool]]] = {
             JobState.SEEN: self._accept,
             JobState.ACCEPTED: self._answer,
@@ -118,15 +128,16 @@ class JobRunner:
             raise Refused(RejectReason.UNDECRYPTABLE, "it does not decrypt with this channel's key") from error
         except PayloadMalformed as error:
             raise Refused(RejectReason.MALFORMED, "the plaintext is not laid out as a request") from error
-        done = await compute(
-            self._kernel,
-            request,
-            terms.binding,
-            ResponseKey(request.secret, terms.request_digest, Kind.FORCED_RECEIPT, job.key.seq),
-            max_fee_nano=terms.max_fee_nano,
-            seconds=terms.deadline - await self._chain.time(),
-            limits=self._limits,
-        )
+        async with self._turns:
+            done = await compute(
+                self._kernel,
+                request,
+                terms.binding,
+                ResponseKey(request.secret, terms.request_digest, Kind.FORCED_RECEIPT, job.key.seq),
+                max_fee_nano=terms.max_fee_nano,
+                seconds=terms.deadline - await self._chain.time(),
+                limits=self._limits,
+            )
         receipt = statements.receipt(
             channel,
             Kind.FORCED_RECEIPT,

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import math
 import secrets
+import struct
 from typing import Any
 
 from pytoniq import LiteClient
@@ -47,7 +48,10 @@ class Link:
     @classmethod
     async def open(cls, config: dict[str, Any], server: int, timeout_sec: float) -> Link:
         """Connect to `config["liteservers"][server]`. ChainUnavailable if it does not answer."""
-        codec = LiteClient.from_config(config, server, trust_level=2, timeout=math.ceil(timeout_sec))
+        try:
+            codec = LiteClient.from_config(config, server, trust_level=2, timeout=math.ceil(timeout_sec))
+        except (KeyError, TypeError, ValueError, struct.error) as error:
+            raise ChainError(f"lite server {server} in the global configuration is malformed ({error!r})") from error
         link = cls(codec, timeout_sec)
         try:
             async with asyncio.timeout(timeout_sec):

@@ -32,7 +32,12 @@ def gas(as_json: bool, snapshot: bool) -> None:
     if as_json:
         click.echo(json.dumps({"operations": [o.to_json() for o in operations], "code": code_sizes()}, indent=2))
         return
-    table = Table(box=None, pad_edge=False, title="Every operation, attached exactly the least value it takes", title_justify="left")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title="Every operation, attached exactly the least value it takes",
+        title_justify="left",
+    )
     columns = ("operation", "gas", "transactions", "fees, TON", "least value, TON", "goal", "existing network")
     for name in columns:
         table.add_column(name, justify="left" if name == "operation" else "right")

@@ -257,6 +257,7 @@ class JobRefusal(IntEnum):
     NO_FREE_SLOT = 3
     BOND_TOO_LOW = 4
     TOO_LATE = 5
+    KEY_REPLACED = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,7 @@ class AdmitJob(Struct, opcode=0xC0C00211):
     epoch: U64
     seq: U32
     latest_admission: U32
+    key_epoch: U32
     client: Std
     salt: U64
 

@@ -91,6 +91,8 @@ class Archive:
 
     def root(self, block: BlockId) -> Cell:
         """A block's root cell."""
+        if not block.seqno:
+            raise NotAvailable("block 0 is a zerostate: it has a state, but neither header nor transactions")
         key = (block.workchain, block.seqno)
         cell = self._roots.get(key)
         if cell is None or cell.hash != block.root_hash:

@@ -219,6 +219,7 @@ class Chain:
             min_ref_mc_seqno=header.min_ref_mc_seqno,
             accounts=draft.accounts.root,
             queue=draft.queue.root,
+            queue_size=old.queue_size + len(draft.queued) - len(draft.dequeued),
             processed=processed,
         )
 

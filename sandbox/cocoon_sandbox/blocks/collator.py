@@ -10,6 +10,7 @@ from typing import Any, cast
 from pytoniq_core import Address as ForeignAddress
 
 from cocoon_sandbox.blocks.archive import Archive
+from cocoon_sandbox.blocks.cache import WeightedCache
 from cocoon_sandbox.blocks.chain import Chain, Limits
 from cocoon_sandbox.blocks.convert import from_pytoniq
 from cocoon_sandbox.blocks.draft import Draft
@@ -33,6 +34,7 @@ __all__ = ["LEDGER_NUMBERS", "Collator"]
 _log = logging.getLogger(__name__)
 
 
+_PREVIOUS_BUDGET = 1 << 20
 LEDGER_NUMBERS = ("lt", "now", "minted", "burned_fees", "lost")
 
 
@@ -67,6 +69,7 @@ class Collator:
         self.archive = archive
         self.schedule = Schedule(ledger)
         self._clock = clock
+        self._previous: WeightedCache[BlockId, bytes] = WeightedCache(_PREVIOUS_BUDGET)
         self.limits = {workchain: BlockLimits.from_config(ledger.config, workchain) for workchain in (-1, 0)}
         self.on_transaction: Callable[[Transaction], None] | None = None
 
@@ -108,6 +111,9 @@ class Collator:
 
     def previous_blocks(self, last: BlockId, key: BlockId) -> bytes:
         """PREVBLOCKSINFO as of masterchain block `last`."""
+        known = self._previous.get(last)
+        if known is not None:
+            return known
 
         def lookup(seqno: int) -> BlockId:
             if seqno == last.seqno:
@@ -116,7 +122,9 @@ class Collator:
             assert found is not None
             return found.id
 
-        return previous_blocks(last, key, lookup)
+        made = previous_blocks(last, key, lookup)
+        self._previous.put(last, made, len(made))
+        return made
 
     def meta(self) -> dict[str, bytes]:
         """What a restart needs besides the tables: times, sums of money, and what `head_meta` adds."""

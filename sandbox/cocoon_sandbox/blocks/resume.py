@@ -117,6 +117,7 @@ def resume(
             min_ref_mc_seqno=before.id.seqno,
             accounts=accounts_trie(accounts.get(workchain, {})),
             queue=queues[workchain][0],
+            queue_size=len(queues[workchain][1]),
             processed=None if processed is None else (processed[0], processed[1], bytes.fromhex(processed[2])),
             libraries=libraries.root if master else None,
             validator_fees=_read_currency(meta["validator_fees"]) if master else Currency(0),

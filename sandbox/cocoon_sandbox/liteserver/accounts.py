@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pytoniq_core import Address as ForeignAddress
 
@@ -139,12 +139,10 @@ async def run_smc_method(node: Node, query: dict[str, Any]) -> tuple[str, dict[s
         return "liteServer.runMethodResult", answer
     master = located.state.state.master
     reference = located.base if located.base.is_masterchain or master is None else master.id
-    master_state = node.archive.state(reference).state
-    custom, libraries = master_state.custom, master_state.libraries
-    assert custom is not None
+    libraries = node.archive.state(reference).state.libraries
     result = await asyncio.to_thread(
         node.executor.run_getter,
-        config=to_pytoniq(custom.refs[1]),
+        config=node.config,
         code=code,
         data=data,
         address=address,
@@ -153,7 +151,8 @@ async def run_smc_method(node: Node, query: dict[str, Any]) -> tuple[str, dict[s
         method=query["method_id"],
         stack=stack,
         gas_limit=1_000_000,
-        prev_blocks=parse_boc(node.previous_blocks(reference)),
+        # The executor takes a bag as well as a cell, and the bag is at hand.
+        prev_blocks=cast("Any", node.previous_blocks(reference)),
         libs=None if libraries is None else to_pytoniq(libraries.cell(_NO_AUG)),
     )
     answer["exit_code"] = result.exit_code

@@ -10,7 +10,6 @@ from cocoon_sandbox.liteserver import proofs
 from cocoon_sandbox.liteserver.errors import NOT_READY, LiteError
 from cocoon_sandbox.liteserver.ids import block_id, block_tl, check_shard
 from cocoon_sandbox.liteserver.node import Node
-from cocoon_sandbox.state import dictionary
 from cocoon_sandbox.state.boc import to_boc
 from cocoon_sandbox.state.builder import Builder
 from cocoon_sandbox.state.cell import Cell
@@ -21,6 +20,7 @@ __all__ = [
     "get_all_shards_info",
     "get_block",
     "get_block_header",
+    "get_block_out_msg_queue_size",
     "get_masterchain_info",
     "get_masterchain_info_ext",
     "get_out_msg_queue_sizes",
@@ -123,9 +123,17 @@ async def get_out_msg_queue_sizes(node: Node, query: dict[str, Any]) -> Answer:
             continue
         found = node.archive.find(workchain, node.archive.last.id.seqno)
         assert found is not None
-        size = sum(1 for _ in dictionary.items(node.archive.state(found.id).state.queue))
-        shards.append({"id": block_tl(found.id), "size": size})
+        shards.append({"id": block_tl(found.id), "size": node.archive.state(found.id).state.queue_size})
     return "liteServer.outMsgQueueSizes", {"shards": shards, "ext_msg_queue_size_limit": _EXTERNAL_LIMIT}
+
+
+async def get_block_out_msg_queue_size(node: Node, query: dict[str, Any]) -> Answer:
+    """How many messages wait in the outbound queue after a block, with a proof from the state."""
+    block = block_id(query["id"])
+    state = node.archive.state(block)
+    proof = to_boc(proofs.block_state_proof(node.archive.root(block)), proofs.queue_proof(state.root))
+    answer = {"mode": query["mode"], "id": query["id"], "size": state.state.queue_size, "proof": proof}
+    return "liteServer.blockOutMsgQueueSize", answer
 
 
 async def get_block_header(node: Node, query: dict[str, Any]) -> Answer:
@@ -174,8 +182,6 @@ def _masterchain_block(node: Node, query: dict[str, Any]) -> BlockId:
 async def get_all_shards_info(node: Node, query: dict[str, Any]) -> Answer:
     """The dictionary of shards that a masterchain block commits."""
     block = _masterchain_block(node, query)
-    if not block.seqno:
-        raise LiteError("block 0 is a state, ask for block 1 or later")
     root = node.archive.root(block)
     data = Builder().bit(1).ref(root.refs[3].refs[3].refs[0]).cell()
     proof = merkle_proof(root, proofs.mc_extra_cells(root))

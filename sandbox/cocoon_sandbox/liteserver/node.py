@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Protocol
 
+from pytoniq_core import Cell
+
 from cocoon_sandbox.blocks.archive import Archive
 from cocoon_sandbox.executor import Executor
 from cocoon_sandbox.tlb.ids import BlockId
@@ -21,6 +23,11 @@ class Node(Protocol):
 
     @property
     def executor(self) -> Executor: ...
+
+    @property
+    def config(self) -> Cell:
+        """The configuration, which never changes here."""
+        ...
 
     @property
     def validator(self) -> Validator: ...

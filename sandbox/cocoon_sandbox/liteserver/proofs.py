@@ -12,6 +12,7 @@ from cocoon_sandbox.blocks.sealed import SealedState
 from cocoon_sandbox.state import dictionary
 from cocoon_sandbox.state.boc import to_boc
 from cocoon_sandbox.state.cell import Cell
+from cocoon_sandbox.state.label import read_edge
 from cocoon_sandbox.state.merkle import descend, merkle_proof
 from cocoon_sandbox.tlb.augment import DEPTH_BALANCE
 
@@ -24,6 +25,7 @@ __all__ = [
     "header_cells",
     "mc_extra_cells",
     "old_block_cells",
+    "queue_proof",
     "shard_hashes_root",
     "shard_proof",
     "signatures_cell",
@@ -102,6 +104,11 @@ def old_block_cells(state_root: Cell, seqnos: Iterable[int]) -> set[bytes]:
     return shown
 
 
+def queue_proof(state_root: Cell) -> Cell:
+    """Proof of what a state says about its outbound queue, without the messages in it."""
+    return merkle_proof(state_root, {state_root.hash, state_root.refs[_QUEUE].hash, state_root.refs[_REST].hash})
+
+
 def config_cells(config: Cell, numbers: list[int] | None) -> set[bytes]:
     """Cells of the whole configuration, or of the way to the given parameters and everything below these."""
     if numbers is None:
@@ -118,7 +125,7 @@ def dictionary_path(root: Cell, key: int, key_bits: int) -> set[bytes]:
     cell, room = root, key_bits
     while True:
         shown.add(cell.hash)
-        label, length, refs = dictionary.read_edge(cell, room)
+        label, length, refs = read_edge(cell, room)
         if key >> (room - length) != label:
             return shown
         if length == room:

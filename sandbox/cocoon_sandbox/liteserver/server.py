@@ -53,6 +53,7 @@ _METHODS: dict[str, _Method] = {
     "getAccountStatePrunned": accounts.get_account_state_pruned,
     "runSmcMethod": accounts.run_smc_method,
     "sendMessage": _send_message,
+    "getBlockOutMsgQueueSize": blocks.get_block_out_msg_queue_size,
     "getOutMsgQueueSizes": blocks.get_out_msg_queue_sizes,
     "getShardInfo": blocks.get_shard_info,
     "getAllShardsInfo": blocks.get_all_shards_info,
@@ -118,7 +119,7 @@ class LiteServer:
         except (HandshakeError, ValueError) as error:
             _log.info("refused a client: %s", error)
         except asyncio.CancelledError:
-            _log.debug("the server stops and drops a client")
+            writer.transport.abort()  # not waiting for a peer that may have stopped to read
         finally:
             self._connections.discard(task)
             writer.close()
@@ -140,6 +141,9 @@ class LiteServer:
             name, values = "liteServer.error", {"code": PROTOCOL_VIOLATION, "message": str(error)}
         except (ExecutorTrapped, GetterFailed, SandboxError) as error:
             name, values = "liteServer.error", {"code": 0, "message": str(error)}
+        except Exception as error:  # noqa: BLE001 - one strange query must not cut off the client's others
+            _log.exception("a query failed unexpectedly")
+            name, values = "liteServer.error", {"code": 0, "message": f"internal error: {error!r}"}
         return _SCHEMA.dump(name, **values)
 
     async def _dispatch(self, data: bytes) -> tuple[str, dict[str, Any]]:

@@ -10,10 +10,10 @@ from cocoon_sandbox.liteserver.errors import LiteError
 from cocoon_sandbox.liteserver.ids import block_id, block_tl
 from cocoon_sandbox.liteserver.node import Node
 from cocoon_sandbox.liteserver.proofs import header_cells
-from cocoon_sandbox.state import dictionary
 from cocoon_sandbox.state.boc import one_from_boc, to_boc
 from cocoon_sandbox.state.builder import Slice
 from cocoon_sandbox.state.cell import Cell
+from cocoon_sandbox.state.label import read_label
 from cocoon_sandbox.state.merkle import merkle_proof
 from cocoon_sandbox.tlb.augment import CURRENCY
 
@@ -82,7 +82,7 @@ class _AccountBlocks:
             if isinstance(at, Cell):
                 self.visited.add(at.hash)
                 at = Slice(at)
-            label, length = dictionary.read_label(at, room)
+            label, length = read_label(at, room)
             prefix = prefix << length | label
             room -= length
             if wanted is not None and wanted >> room != prefix:

@@ -34,6 +34,7 @@ class ShardState:
     min_ref_mc_seqno: int
     accounts: dictionary.Node | None
     queue: dictionary.Node | None
+    queue_size: int
     processed: tuple[int, int, bytes] | None
     libraries: dictionary.Node | None
     validator_fees: Currency
@@ -61,7 +62,9 @@ class ShardState:
         if self.processed is not None:
             seqno, lt, digest = self.processed
             processed = dictionary.build({1 << 95 | seqno: Builder().uint(lt, 64).raw(digest)}, 96)
-        dictionary.store(queue, processed, _NO_AUG).bit(0)
+        dictionary.store(queue, processed, _NO_AUG)
+        # OutMsgQueueExtra: nothing is deferred here, so the dispatch queue is empty; then the queue's size.
+        queue.bit(1).uint(0, 4).bit(0).uint(0, 64).bit(1).uint(self.queue_size, 48)
         rest = Builder().uint(0, 64).uint(0, 64)
         self.validator_fees.write(self.balance.write(rest))
         dictionary.store(rest, self.libraries, _NO_AUG)

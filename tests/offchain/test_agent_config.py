@@ -1,0 +1,150 @@
+"""Configuration and kernels: what is wrong is said in one line, with what to do."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytoniq_core import Address
+
+from cocoon.agent.compute import Limits, affordable_tokens
+from cocoon.agent.config import AgentConfig
+from cocoon.agent.errors import SetupError
+from cocoon.agent.kernel import EngineKernel
+from cocoon.agent.main import load_kernel, main
+from cocoon.chain.wallet import Wallet
+from cocoon.errors import WalletError
+from cocoon.kernels.chat import Message
+from cocoon.kernels.errors import InvalidRequest
+from cocoon.wire.common import ModelTerms
+
+REGISTRY = "0:" + "11" * 32
+GOOD = f'network = "net.json"\nregistry = "{REGISTRY}"\nworker_index = 3\ndata_dir = "data"\n'
+
+
+def _config(directory: Path, text: str) -> AgentConfig:
+    (directory / "agent.toml").write_text(text)
+    return AgentConfig.from_file(directory / "agent.toml")
+
+
+def test_config_from_a_file_is_read_relative_to_it(tmp_path: Path) -> None:
+    config = _config(tmp_path, GOOD + 'kernel = "a:b"\n[limits]\nmax_tokens = 5\n')
+    assert (config.network, config.data_dir) == (tmp_path / "net.json", tmp_path / "data")
+    assert (config.registry, config.worker_index) == (Address(REGISTRY), 3)
+    assert config.limits == Limits(max_tokens=5)
+    assert config.socket == tmp_path / "data" / "signer" / "signer.sock"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x = ",
+        GOOD + "colour = 1",
+        GOOD.replace("0:11", "zz"),
+        GOOD + "[limits]\nx = 1",
+        GOOD.replace("worker_index = 3", ""),
+    ],
+)
+def test_config_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SetupError):
+        _config(tmp_path, text)
+    with pytest.raises(SetupError):
+        AgentConfig.from_file(tmp_path / "absent.toml")
+
+
+def test_config_wallet_comes_from_words_or_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _config(tmp_path, GOOD)
+    monkeypatch.delenv("COCOON_OPERATOR_MNEMONIC", raising=False)
+    with pytest.raises(SetupError, match="COCOON_OPERATOR_MNEMONIC"):
+        config.wallet()
+    words = Wallet.new_mnemonic()
+    monkeypatch.setenv("COCOON_OPERATOR_MNEMONIC", words)
+    assert config.wallet().address == Wallet.from_mnemonic(words).address
+    config = _config(tmp_path, GOOD + 'wallet_key = "key"\n')
+    with pytest.raises(SetupError, match="can't read"):
+        config.wallet()
+    (tmp_path / "key").write_text("05" * 32 + "\n")
+    assert config.wallet().key.private_bytes_raw() == b"\5" * 32
+    (tmp_path / "key").write_text("zz" * 32)
+    with pytest.raises(SetupError, match="neither"):
+        config.wallet()
+    (tmp_path / "key").write_text("just some words")
+    with pytest.raises(WalletError):
+        config.wallet()
+
+
+def test_kernel_by_name_is_loaded_or_refused() -> None:
+    assert load_kernel("agent_kernel:slow").count_tokens({"prompt": "a b"}) == 2
+    for spec in ("gpt", "nowhere:make", "agent_kernel:nothing"):
+        with pytest.raises(SetupError):
+            load_kernel(spec)
+
+
+def test_main_without_a_network_file_ends_with_a_message(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even a signer is started for it."""
+    (tmp_path / "key").write_text("05" * 32)
+    assert main(_config(tmp_path, GOOD + 'wallet_key = "key"\nkernel = "agent_kernel:slow"\n')) == 1
+    assert "can't read the network's configuration" in caplog.text
+    assert not (tmp_path / "data" / "signer").exists()
+
+
+class _Engine:
+    """What `EngineKernel` needs of an engine, recording what it is asked."""
+
+    model_id = bytes(32)
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    def count_tokens(self, prompt: Any) -> int:
+        self.asked["prompt"] = prompt
+        return 4
+
+    def complete(self, prompt: Any, **options: Any) -> Any:
+        self.asked = {"prompt": prompt, **options}
+        reason = "cancelled" if options["cancel"].is_set() else "stop"
+        return SimpleNamespace(text="hi", prompt_tokens=4, completion_tokens=1, finish_reason=reason)
+
+
+def test_engine_kernel_translates_requests() -> None:
+    engine = _Engine()
+    kernel = EngineKernel(engine)  # type: ignore[arg-type]
+    request = {"messages": [{"role": "user", "content": "hello"}], "temperature": 1, "stop": "x", "max_tokens": 9}
+    assert kernel.count_tokens(request) == 4
+    assert kernel.asked_tokens(request) == 9
+    cancel = threading.Event()
+    result = kernel.complete(request, max_tokens=7, cancel=cancel)
+    assert (result.body, result.prompt_tokens, result.completion_tokens) == (
+        {"text": "hi", "finish_reason": "stop"},
+        4,
+        1,
+    )
+    assert engine.asked["prompt"] == [Message("user", "hello")]
+    assert (engine.asked["max_tokens"], engine.asked["stop"], engine.asked["sampling"].temperature) == (7, ["x"], 1.0)
+    cancel.set()
+    assert kernel.complete({"prompt": "a"}, max_tokens=7, cancel=cancel).body["finish_reason"] == "deadline"
+    assert kernel.asked_tokens({"prompt": "a"}) is None
+
+
+@pytest.mark.parametrize("request_", [
+    {}, {"prompt": 1}, {"messages": []}, {"messages": "x"}, {"messages": [1]}, {"messages": [{"role": "user"}]},
+    {"messages": [{"role": "user", "content": ["x"]}]}, {"messages": [{"role": "king", "content": "x"}]},
+    {"messages": [{"role": "user", "content": "x", "name": "y"}]}, {"prompt": "x", "messages": []},
+    {"prompt": "x", "n": 2},
+    {"prompt": "x", "max_tokens": 0}, {"prompt": "x", "max_tokens": True}, {"prompt": "x", "max_tokens": "9"},
+    {"prompt": "x", "temperature": "hot"}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "temperature": 1e999},
+    {"prompt": "x", "top_p": 0}, {"prompt": "x", "seed": 1.5}, {"prompt": "x", "seed": -1},
+    {"prompt": "x", "stop": [1]},
+])  # fmt: skip
+def test_engine_kernel_refuses_what_is_no_request(request_: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        EngineKernel(_Engine()).count_tokens(request_)  # type: ignore[arg-type]
+
+
+def test_tokens_a_fee_pays_for_are_rounded_down() -> None:
+    terms = ModelTerms(10**6, 0, 2 * 10**6, 1, 1)
+    assert [affordable_tokens(terms, 10, fee) for fee in (9, 10, 11, 12, 13, 14)] == [0, 0, 0, 1, 1, 2]
+    free = ModelTerms(10**6, 0, 0, 1, 1)
+    assert [affordable_tokens(free, 10, fee) for fee in (9, 10)] == [0, None]
