@@ -2,13 +2,17 @@
 
 # A version-manager shim may be on PATH and still refuse to run, so each candidate is executed, not just found.
 CANDIDATES := python3.13 python3.12 python3.14 python3 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python3)
-PYTHON ?= $(shell for p in $(CANDIDATES); do \
+ifndef PYTHON
+PYTHON := $(shell for p in $(CANDIDATES); do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+endif
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lock clean
 
 demo: $(STAMP)
 	@$(RUN)/cocoon demo
@@ -22,12 +26,22 @@ lint: $(STAMP)
 	@$(RUN)/ruff format --quiet --check .
 	@$(RUN)/mypy
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.12 found: install one or run 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 	@echo "creating $(VENV) with $(PYTHON) (one minute, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(RUN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		-c constraints.txt -e '.[dev]' \
+		| sed -un 's/^Collecting \([^ ;(]*\).*/  \1/p; s/^Installing collected.*/  installing/p'
 	@touch $@
+
+# Takes the newest versions that pyproject.toml allows; run the tests before committing the result.
+lock:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install -e '.[dev]'
+	{ head -n 1 constraints.txt; $(RUN)/pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
 
 clean:
 	rm -rf $(VENV)

@@ -10,10 +10,11 @@ from pytoniq_core import Address
 from .chain.base import Chain, ChainTransaction
 from .chain.trace import trace
 from .chain.wallet import Wallet
-from .client.reading import read, succeeded
+from .client.reading import succeeded
 from .deployment import Deployment
 from .errors import CocoonError
 from .fees import Fees
+from .wire.codec import read_body
 from .wire.common import WorkerRoles
 from .wire.registry import RegisterWorker
 from .wire.worker import InitWorker, WorkerStorage
@@ -54,7 +55,7 @@ async def register_worker(
     caused = await trace(chain, sent)
     for transaction in caused:
         message = transaction.in_msg
-        if message is None or message.src != deployment.registry or read(message.body, InitWorker) is None:
+        if message is None or message.src != deployment.registry or read_body(message.body, InitWorker) is None:
             continue
         account = await chain.account(transaction.account)
         if succeeded(transaction) and account.data is not None:

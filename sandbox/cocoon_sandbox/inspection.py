@@ -1,4 +1,4 @@
-"""Transactions and accounts as JSON: every field a name, addresses `workchain:hex`, amounts in nanoTON, cells base64."""
+"""Transactions and accounts as JSON: addresses as `workchain:hex`, amounts in nanoTON, cells as base64."""
 
 from __future__ import annotations
 

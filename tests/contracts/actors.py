@@ -6,9 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
-from cocoon.wire.codec import Struct
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address, Cell, begin_cell
+
+from cocoon.wire.codec import Struct
 
 __all__ = ["Key", "actor", "blob", "digest", "key"]
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors import Key, actor, blob, digest
+from outcome import Outcome
+from pytoniq_core import Address, Cell
+
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Kind, SignedDomain
 from cocoon.wire.escrow import (
@@ -32,8 +35,6 @@ from cocoon.wire.escrow import (
     TopUpEscrow,
     VoucherStatement,
 )
-from outcome import Outcome
-from pytoniq_core import Address, Cell
 
 if TYPE_CHECKING:
     from world import WorkerSide, World
@@ -126,13 +127,15 @@ class Channel:
     def send(self, sender: Address, body: Struct | Cell, value: int) -> Outcome:
         return self.world.send(sender, self.address, body, value)
 
-    def opening(self, **changes: object) -> OpenEscrow:
+    def opening(self, **changes: Any) -> OpenEscrow:
         from world import MODEL, TERMS
 
         body = OpenEscrow(1, self.client_key.public, DEPOSIT, MODEL, self.term_sec, None, TERMS)
         return replace(body, **changes)
 
-    def open(self, body: Struct | Cell | None = None, value: int | None = None, sender: Address | None = None) -> Outcome:
+    def open(
+        self, body: Struct | Cell | None = None, value: int | None = None, sender: Address | None = None
+    ) -> Outcome:
         """OpenEscrow with the StateInit; by default with exactly the least value."""
         init = self.world.deployment.escrow_state_init(self.client, self.worker.address, self.salt)
         least = DEPOSIT + self.open_fees
@@ -147,14 +150,14 @@ class Channel:
     def top_up(self, credit: int, sender: Address = ANYONE) -> Outcome:
         return self.send(sender, TopUpEscrow(2), credit + self.top_up_fees)
 
-    def claim(self, cumulative: int, sender: Address = ANYONE, **changes: object) -> Outcome:
+    def claim(self, cumulative: int, sender: Address = ANYONE, **changes: Any) -> Outcome:
         return self.send(sender, replace(self.voucher(cumulative), **changes), self.claim_fees)
 
     def post(self, request: Cell = REQUEST, max_fee: int = MAX_FEE, duration: int = 60, extra: int = 0) -> Outcome:
         """PostJob with exactly the least value (and `extra`)."""
         return self.send(self.client, PostJob(3, max_fee, duration, request), max_fee + self.post_fees + extra)
 
-    def deliver(self, fee: int = MAX_FEE // 2, sender: Address | None = None, **flaws: object) -> Outcome:
+    def deliver(self, fee: int = MAX_FEE // 2, sender: Address | None = None, **flaws: Any) -> Outcome:
         body = DeliverJob(4, False, self.forced_receipt(fee, **flaws), RESPONSE)
         return self.send(sender or self.worker.operator, body, self.end_job_fees)
 
@@ -179,7 +182,7 @@ class Channel:
     def finish_close(self, sender: Address | None = None) -> Outcome:
         return self.send(sender or self.client, FinishClose(8), self.close_fees)
 
-    def close_cooperatively(self, cumulative: int, sender: Address | None = None, **changes: object) -> Outcome:
+    def close_cooperatively(self, cumulative: int, sender: Address | None = None, **changes: Any) -> Outcome:
         return self.send(sender or self.client, replace(self.closing(cumulative), **changes), self.close_fees)
 
     def cancel_open(self, sender: Address | None = None, value: int = 10**7) -> Outcome:
@@ -187,14 +190,15 @@ class Channel:
 
     # ---- statements ----
 
-    def voucher(self, cumulative: int, receipt_chain: int = 7, signer: Key | None = None, **flaws: object) -> ClaimVoucher:
+    def voucher(self, cumulative: int, receipt_chain: int = 7, signer: Key | None = None, **flaws: Any) -> ClaimVoucher:
         """A signed voucher, but for `flaws` in its domain."""
         domain = replace(self._domain(Kind.VOUCHER), **flaws)
         signature = (signer or self.client_key).sign(VoucherStatement(domain, cumulative, receipt_chain))
         return ClaimVoucher(10, domain.key_epoch, cumulative, receipt_chain, False, signature)
 
-    def forced_receipt(self, fee: int = MAX_FEE // 2, response: Cell = RESPONSE, **changes: object) -> SignedReceipt:
-        """The worker's receipt for the open job. `changes` name fields of Receipt, ReceiptOutcome or SignedDomain, or `signer`."""
+    def forced_receipt(self, fee: int = MAX_FEE // 2, response: Cell = RESPONSE, **changes: Any) -> SignedReceipt:
+        """The worker's receipt for the open job. `changes` name fields of Receipt, ReceiptOutcome or SignedDomain, or
+        `signer`."""
         state = self.state
         return self.receipt(
             **{
@@ -207,11 +211,11 @@ class Channel:
             }
         )
 
-    def receipt(self, *, signer: Key | None = None, **changes: object) -> SignedReceipt:
+    def receipt(self, *, signer: Key | None = None, **changes: Any) -> SignedReceipt:
         """Any receipt of this channel's worker; a streamed one with seq 1 unless `changes` say otherwise."""
         from world import MODEL
 
-        def pick(*names: str) -> dict[str, object]:
+        def pick(*names: str) -> dict[str, Any]:
             return {name: changes[name] for name in names if name in changes}
 
         domain = replace(
@@ -223,13 +227,13 @@ class Channel:
         receipt = replace(receipt, **pick("seq", "fee_nano", "issued_at", "request_digest"))
         return SignedReceipt(receipt, (signer or self.worker.session).sign(receipt))
 
-    def rejection(self, reason: int = 1, signer: Key | None = None, **flaws: object) -> RejectJob:
+    def rejection(self, reason: int = 1, signer: Key | None = None, **flaws: Any) -> RejectJob:
         digest_ = flaws.pop("request_digest", self.state.job_request_digest)
         seq = flaws.pop("seq", self.state.job_seq)
         statement = RejectionStatement(replace(self._domain(Kind.REJECTION), **flaws), seq, digest_, reason)
         return RejectJob(11, seq, reason, (signer or self.worker.session).sign(statement))
 
-    def closing(self, cumulative: int, **flaws: object) -> CloseCooperative:
+    def closing(self, cumulative: int, **flaws: Any) -> CloseCooperative:
         statement = CloseStatement(replace(self._domain(Kind.CLOSE), **flaws), cumulative)
         worker_signature = Signature(self.worker.session.sign(statement))
         return CloseCooperative(12, cumulative, self.client_key.sign(statement), worker_signature)

@@ -1,13 +1,14 @@
-"""The stages of `stages` as fixtures. A test that asks for several gets the same network, at the furthest stage it asked for."""
+"""The stages of `stages` as fixtures. A test that asks for several gets the same network, at the furthest stage it
+asked for."""
 
 from __future__ import annotations
 
 import pytest
 from channel import Channel
-from cocoon_sandbox.ledger import Ledger
 from stages import admitted_job, deployed_world, open_channel
-
 from world import WorkerSide, World
+
+from cocoon_sandbox.ledger import Ledger
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pytoniq_core import Address, Builder, Cell
+
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.message import build_internal
-from pytoniq_core import Address, Builder, Cell
 
 __all__ = ["internal"]
 

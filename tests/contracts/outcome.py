@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from pytoniq_core import Address, Cell
+
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Excesses, Payment, PaymentReason
 from cocoon_sandbox.message import Message
 from cocoon_sandbox.transaction import Transaction
-from pytoniq_core import Address, Cell
 
 __all__ = ["Outcome", "Paid"]
 
@@ -101,7 +102,8 @@ class Outcome:
         return self
 
     def assert_refused(self, exit_code: int) -> Outcome:
-        """The receiver threw `exit_code`; its data stayed, the sender has its value back less the fees of its own message,
+        """The receiver threw `exit_code`; its data stayed, the sender has its value back less the fees of its own
+        message,
         and the receiver's balance did not fall but by storage fees."""
         assert self.exit_code == exit_code, f"exit {self.exit_code}, expected {exit_code}: {self}"
         assert self.first.aborted

@@ -1,6 +1,7 @@
 """One well-formed body per message of each contract, for sweeps over all of them.
 
-Statements are signed by their real signers for the channel given, so that a body that should be refused is refused for the
+Statements are signed by their real signers for the channel given, so that a body that should be refused is refused
+for the
 reason under test.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from actors import actor, key
 from channel import DEPOSIT, MAX_FEE, REQUEST, RESPONSE, Channel
+
 from cocoon.wire.codec import Struct
 from cocoon.wire.escrow import (
     BeginClose,
@@ -128,5 +130,3 @@ def slashing_messages(channel: Channel) -> list[Struct]:
     identity = channel.world.deployment.escrow_identity(channel.client, channel.worker.address, channel.salt)
     receipts = [channel.receipt(response_digest=number, seq=3) for number in (1, 2)]
     return [SubmitEquivocation(1, channel.worker.session.public, identity, *receipts)]
-
-

@@ -1,6 +1,7 @@
 """The rule that no transaction may break: money a contract owes is there, and only storage fees nibble at the rest.
 
-`spare` is what an account holds beyond what it owes. A message pays for itself, so a transaction may lower `spare` by no more
+`spare` is what an account holds beyond what it owes. A message pays for itself, so a transaction may lower `spare` by
+no more
 than the storage fees it collected.
 """
 

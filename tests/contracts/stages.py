@@ -1,4 +1,5 @@
-"""The usual stages of a test, built once per process by real messages and then copied: snapshots are cheap, handshakes are not."""
+"""The usual stages of a test, built once per process by real messages and then copied: snapshots are cheap,
+handshakes are not."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from dataclasses import replace
 from functools import cache
 
 from channel import Channel
-from cocoon_sandbox.ledger import Ledger, Snapshot
-
 from world import World
+
+from cocoon_sandbox.ledger import Ledger, Snapshot
 
 __all__ = ["admitted_job", "deployed_world", "market_world", "on_copy", "open_channel"]
 
@@ -78,5 +79,3 @@ def admitted_job(ledger: Ledger) -> Channel:
     channel = on_copy(ledger, _job)[1]
     assert channel is not None
     return channel
-
-

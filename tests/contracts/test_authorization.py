@@ -1,17 +1,20 @@
-"""The whole matrix: every message, from every actor, to every contract. Only the pairs written here may change any data."""
+"""The whole matrix: every message, from every actor, to every contract. Only the pairs written here may change any
+data."""
 
 from __future__ import annotations
 
 import pytest
 from actors import actor
 from channel import DAY, Channel
-from cocoon.wire.codec import Struct
-from cocoon.wire.registry import OfferOwnership, ProposeChange
-from cocoon.wire.worker import BeginUnbond, PauseWorker
-from pytoniq_core import Address
+from pytoniq_core import Address, Cell
 from samples import escrow_messages, registry_messages, slashing_messages, worker_messages
-
 from world import TON
+
+from cocoon.wire.codec import Struct
+from cocoon.wire.registry import AllowMeasurement, OfferOwnership, ProposeChange
+from cocoon.wire.worker import BeginUnbond, PauseWorker
+from cocoon_sandbox.errors import MessageRejected
+from cocoon_sandbox.message import build_external
 
 ANYONE = "anyone"
 
@@ -113,8 +116,6 @@ def prepare(channel: Channel, stage: str) -> tuple[Address, list[Struct]]:
     if stage.startswith("registry"):
         world.adopt(OfferOwnership(actor("heir"))).assert_succeeded()
         if stage == "registry with a proposal":
-            from cocoon.wire.registry import AllowMeasurement
-
             world.govern(ProposeChange(1, AllowMeasurement(7).to_cell())).assert_succeeded()
             world.ledger.advance(world.rules.change_delay_sec)
         return world.registry, registry_messages(channel)
@@ -183,8 +184,6 @@ def test_only_listed_pairs_change_the_contracts_data(channel: Channel, stage: st
 
 
 def _hash(data: object) -> bytes:
-    from pytoniq_core import Cell
-
     assert isinstance(data, Cell)
     return bytes(data.hash)
 
@@ -192,9 +191,6 @@ def _hash(data: object) -> bytes:
 @pytest.mark.parametrize("target", ["registry", "worker", "escrow", "slashing"])
 def test_external_messages_are_never_accepted(channel: Channel, target: str) -> None:
     """B.10, A.16: nothing can be burned from outside, by garbage or by a well-formed body."""
-    from cocoon_sandbox.errors import MessageRejected
-    from cocoon_sandbox.message import build_external
-
     world = channel.world
     address, messages = {
         "registry": (world.registry, registry_messages),

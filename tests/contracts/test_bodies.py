@@ -1,15 +1,16 @@
-"""Every message of every contract, damaged: too long, too short, the wrong opcode, nested cells with something extra."""
+"""Every message of every contract, damaged: too long, too short, the wrong opcode, nested cells with something
+extra."""
 
 from __future__ import annotations
 
 import pytest
 from channel import Channel
-from cocoon.wire.codec import Struct
 from pytoniq_core import Address, Cell, begin_cell
 from samples import escrow_messages, registry_messages, slashing_messages, worker_messages
 from test_authorization import actors
-
 from world import TON
+
+from cocoon.wire.codec import Struct
 
 # Cells that a message carries for others and no contract reads; the Escrow looks at nothing but a hash.
 OPAQUE = {"PostJob": {0}, "DeliverJob": {1}, "SetIdentity": {0}}
@@ -140,7 +141,11 @@ def test_no_actions_are_left_over_by_a_bounceless_refusal(job: Channel) -> None:
     for address, messages in targets(job):
         for body in messages:
             start = world.ledger.snapshot()
-            cell = begin_cell().store_cell(body.to_cell()).store_bit(1).end_cell() if len(body.to_cell().bits) < 1023 else None
+            cell = (
+                begin_cell().store_cell(body.to_cell()).store_bit(1).end_cell()
+                if len(body.to_cell().bits) < 1023
+                else None
+            )
             if cell is not None:
                 done = world.send(world.governor, address, cell, TON, bounce=False)
                 assert not done.changed

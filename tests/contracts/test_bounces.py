@@ -1,25 +1,31 @@
-"""Messages that come back: every receiver killed three ways, every bounce body fuzzed, replies out of order and twice."""
+"""Messages that come back: every receiver killed three ways, every bounce body fuzzed, replies out of order and
+twice."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from actors import actor
 from channel import DEPOSIT, MAX_FEE, REQUEST, RESPONSE, Channel
-from cocoon.wire.common import PaymentReason
-from cocoon.wire.escrow import BindRefusal, BindRefused, DeliverJob, EscrowStatus, JobStatus, PostJob
-from cocoon.wire.registry import ConfirmBind
-from cocoon.wire.worker import AdmitJob, BindEscrow, InitWorker, SettleJob, SlashWorker
 from hostile import DEATHS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mail import internal
 from outcome import Outcome
 from pytoniq_core import Address, Cell, begin_cell
+from samples import worker_messages
 from stages import admitted_job
 from test_authorization import actors
 from test_escrow_opening import reopen_stuck
-
 from world import MODEL, TERMS, TON, WorkerSide, World
+
+from cocoon.wire.common import PaymentReason
+from cocoon.wire.escrow import BindRefusal, BindRefused, DeliverJob, EscrowStatus, JobStatus, PostJob
+from cocoon.wire.registry import ConfirmBind
+from cocoon.wire.worker import AdmitJob, BindEscrow, InitWorker, SettleJob, SlashWorker
+from cocoon_sandbox.config import network_config
+from cocoon_sandbox.ledger import Ledger
 
 
 @pytest.fixture(params=list(DEATHS))
@@ -124,10 +130,6 @@ def test_worker_dead_when_policy_is_synced_keeps_it_unchanged(world: World, work
 
 def test_opening_that_cannot_be_sent_on_returns_everything(world: World, worker: WorkerSide) -> None:
     """B.8: forward prices jump a thousandfold between the quote and the message: refused, nothing kept."""
-    from dataclasses import replace
-
-    from cocoon_sandbox.config import network_config
-
     channel = world.channel(worker)
     least = channel.open_fees + DEPOSIT
     prices = world.ledger.prices()
@@ -138,10 +140,6 @@ def test_opening_that_cannot_be_sent_on_returns_everything(world: World, worker:
 
 def test_job_outlives_a_rise_of_prices(job: Channel) -> None:
     """B.8, P-3, E-9: prices that doubled since the job was posted do not keep it from ending; the rent margin pays."""
-    from dataclasses import replace
-
-    from cocoon_sandbox.config import network_config
-
     prices = job.world.ledger.prices()
     dear = replace(
         prices,
@@ -277,10 +275,10 @@ bodies = st.one_of(
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(body=bodies, value=st.sampled_from([0, 10**5, 10**6, TON]), data=st.data())
-def test_bounce_handlers_change_no_data_and_send_nothing_bounceable(body: Cell, value: int, data: st.DataObject) -> None:
+def test_bounce_handlers_change_no_data_and_send_nothing_bounceable(
+    body: Cell, value: int, data: st.DataObject
+) -> None:
     """B.5: whatever comes back, from whomever: no ledger moves but the one named in a genuine bounce."""
-    from cocoon_sandbox.ledger import Ledger
-
     job = admitted_job(Ledger())
     world = job.world
     cast = actors(job)
@@ -300,8 +298,6 @@ def test_bounce_handlers_change_no_data_and_send_nothing_bounceable(body: Cell, 
 
 def test_excess_of_every_operation_returns_to_its_sender(channel: Channel) -> None:
     """A.14: ten TON too many come back to whoever sent them, from every operation that takes a value."""
-    from samples import worker_messages
-
     world = channel.world
     anyone = actor("anyone")
     outcomes: list[Outcome] = [

@@ -7,10 +7,20 @@ from dataclasses import replace
 import pytest
 from actors import actor, key
 from channel import DAY, DEPOSIT, Channel
-from cocoon.wire.common import Kind, PaymentReason
-from cocoon.wire.escrow import BeginClose, CloseCooperative, CloseStatement, EscrowStatus, FinishClose, JobStatus, Signature
-
+from hostile import make_throwing, remove
+from test_escrow_opening import reopen_stuck
 from world import WorkerSide, World
+
+from cocoon.wire.common import Kind, PaymentReason
+from cocoon.wire.escrow import (
+    BeginClose,
+    CloseCooperative,
+    CloseStatement,
+    EscrowStatus,
+    FinishClose,
+    JobStatus,
+    Signature,
+)
 
 HALF = DEPOSIT // 2
 
@@ -107,8 +117,6 @@ def test_finish_close_waits_for_an_open_job(job: Channel) -> None:
 
 def test_finish_close_does_not_wait_for_an_acknowledgement(job: Channel) -> None:
     """P-2: the client's money never waits for the Worker."""
-    from hostile import make_throwing
-
     make_throwing(job.world.ledger, job.worker.address)
     job.begin_close().assert_succeeded()
     job.world.ledger.advance(job.world.rules.dispute_sec)
@@ -119,8 +127,6 @@ def test_finish_close_does_not_wait_for_an_acknowledgement(job: Channel) -> None
 
 def test_close_when_worker_and_registry_are_gone(channel: Channel) -> None:
     """A.6, P-2, P-4."""
-    from hostile import remove
-
     for address in (channel.worker.address, channel.world.registry, channel.world.slashing):
         remove(channel.world.ledger, address)
     channel.begin_close().assert_succeeded()
@@ -191,7 +197,18 @@ def test_close_cooperatively_below_the_least_value_refused(channel: Channel) -> 
     channel.send(actor("anyone"), channel.closing(0), channel.close_fees - 1).assert_refused(305)
 
 
-@pytest.mark.parametrize("flaw", [{"tag": 1}, {"kind": Kind.VOUCHER}, {"global_id": -239}, {"contract": actor("a clone")}, {"epoch": 1}, {"key_epoch": 2}], ids=str)
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"tag": 1},
+        {"kind": Kind.VOUCHER},
+        {"global_id": -239},
+        {"contract": actor("a clone")},
+        {"epoch": 1},
+        {"key_epoch": 2},
+    ],
+    ids=str,
+)
 def test_close_cooperatively_signed_for_something_else_refused(channel: Channel, flaw: dict[str, object]) -> None:
     """B.13, E-6."""
     channel.send(actor("anyone"), channel.closing(HALF, **flaw), channel.close_fees).assert_refused(317)
@@ -225,8 +242,6 @@ def test_close_cooperatively_signatures_swapped_refused(channel: Channel) -> Non
 @pytest.mark.parametrize("message", ["claim", "finish", "cooperate"])
 def test_nothing_is_paid_while_opening(world: World, worker: WorkerSide, message: str) -> None:
     """Before the Registry's word there is nobody to pay."""
-    from test_escrow_opening import reopen_stuck
-
     channel = world.channel(worker)
     reopen_stuck(channel)
     done = {

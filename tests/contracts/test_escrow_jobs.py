@@ -7,6 +7,11 @@ from dataclasses import replace
 import pytest
 from actors import actor, blob, digest, key
 from channel import DAY, DEPOSIT, MAX_FEE, REQUEST, RESPONSE, Channel
+from hostile import DEATHS, make_throwing
+from outcome import Outcome, Paid
+from pytoniq_core import Address, begin_cell
+from world import MODEL, TERMS, TON, WorkerSide, World
+
 from cocoon.wire.common import Kind, PaymentReason
 from cocoon.wire.escrow import (
     BeginClose,
@@ -19,12 +24,19 @@ from cocoon.wire.escrow import (
     MissRecorded,
     PostJob,
     RejectJob,
+    RetryReport,
 )
-from cocoon.wire.worker import AdmitJob, BeginUnbond, JobOutcome, PauseWorker, ReportMiss, SettleJob, TopUpStake
-from outcome import Paid
-from pytoniq_core import Address, begin_cell
-
-from world import MODEL, TERMS, TON, WorkerSide, World
+from cocoon.wire.registry import ChangePolicy
+from cocoon.wire.worker import (
+    AdmitJob,
+    BeginUnbond,
+    JobOutcome,
+    PauseWorker,
+    ReportMiss,
+    ResumeWorker,
+    SettleJob,
+    TopUpStake,
+)
 
 BLACK_HOLE = Address((0, bytes(32)))
 
@@ -131,8 +143,6 @@ def test_post_fills_every_slot_with_the_least_value(world: World, worker: Worker
 
 def assert_job_refunded(channel: Channel, done: object, least: int = MAX_FEE) -> None:
     """Everything but the posting's own costs went back to the client."""
-    from outcome import Outcome
-
     assert isinstance(done, Outcome)
     assert channel.job == JobStatus.NONE
     assert channel.state.job_funds_nano == 0
@@ -170,6 +180,23 @@ def test_post_after_the_lease_refunded(world: World, worker: WorkerSide) -> None
     assert_job_refunded(channel, done)
 
 
+def test_post_channel_bound_to_a_replaced_key_refunded(channel: Channel) -> None:
+    """W-6: a worker is never made to answer for a key it no longer has."""
+    channel.worker.set_identity(key("after the reboot")).assert_succeeded()
+    done = channel.post()
+    assert done.one(JobRefused).reason == JobRefusal.KEY_REPLACED
+    assert_job_refunded(channel, done)
+
+
+def test_job_admitted_before_the_rotation_is_delivered_under_its_key(job: Channel) -> None:
+    """P-3: the receipt verifies under the key the channel was bound to."""
+    bound = job.worker.session
+    job.worker.set_identity(key("after the reboot")).assert_succeeded()
+    job.deliver(signer=job.worker.session).assert_refused(317)
+    assert job.deliver(signer=bound).assert_succeeded().paid(job.worker.payout) == MAX_FEE // 2
+    assert job.worker.state.jobs == 1
+
+
 def test_post_bond_covers_each_open_job_once(world: World, worker: WorkerSide) -> None:
     """W-6: a bond of two penalties backs two open jobs."""
     worker.set_offer(slots=8).assert_succeeded()
@@ -187,8 +214,6 @@ def test_post_again_after_a_refusal_takes_the_next_seq(channel: Channel) -> None
     channel.worker.by_operator(PauseWorker(1)).assert_succeeded()
     channel.post()
     assert channel.state.job_seq == 1
-    from cocoon.wire.worker import ResumeWorker
-
     channel.worker.by_operator(ResumeWorker(2)).assert_succeeded()
     channel.post().assert_succeeded()
     assert channel.state.job_seq == 2
@@ -359,8 +384,6 @@ def test_deliver_while_closing_is_paid(job: Channel) -> None:
 
 def test_deliver_worker_contract_gone_still_pays(job: Channel) -> None:
     """P-3."""
-    from hostile import make_throwing
-
     make_throwing(job.world.ledger, job.worker.address)
     done = job.deliver()
     assert done.paid(job.worker.payout) == MAX_FEE // 2
@@ -503,7 +526,9 @@ def test_admission_around_the_latest_moment(channel: Channel, late: int, admitte
     latest = state.job_deadline - TERMS.min_duration_sec + rules.grace_sec
     channel.world.ledger.advance(latest - channel.world.ledger.now + late)
     channel.world.run()
-    assert (len(channel.worker.state.open_jobs), channel.job) == ((1, JobStatus.OPEN) if admitted else (0, JobStatus.NONE))
+    assert (len(channel.worker.state.open_jobs), channel.job) == (
+        (1, JobStatus.OPEN) if admitted else (0, JobStatus.NONE)
+    )
     if admitted:
         left = state.job_deadline + rules.grace_sec - channel.world.ledger.now
         assert left >= TERMS.min_duration_sec
@@ -543,9 +568,8 @@ def test_miss_acknowledged_before_it_happened_changes_nothing(job: Channel) -> N
 
 @pytest.mark.parametrize("death", ["absent", "throws", "out of gas"])
 def test_miss_report_lost_is_retried_by_anyone(job: Channel, death: str) -> None:
-    """A.9, B.3, W-6: the client is refunded at once; the report survives until it is acknowledged, and is counted once."""
-    from hostile import DEATHS
-
+    """A.9, B.3, W-6: the client is refunded at once; the report survives until it is acknowledged, and is counted
+    once."""
     ledger, worker = job.world.ledger, job.worker
     before = ledger.accounts[worker.address]
     DEATHS[death](ledger, worker.address)
@@ -565,9 +589,6 @@ def test_miss_report_lost_is_retried_by_anyone(job: Channel, death: str) -> None
 
 def test_retry_below_the_least_value_refused(job: Channel) -> None:
     """B.16."""
-    from cocoon.wire.escrow import RetryReport
-    from hostile import make_throwing
-
     make_throwing(job.world.ledger, job.worker.address)
     job.pass_deadline()
     job.expire()
@@ -591,8 +612,6 @@ def test_miss_reported_twice_is_charged_once(job: Channel) -> None:
 
 def test_miss_never_takes_more_than_the_bond(world: World, worker: WorkerSide) -> None:
     """W-6, P-5: the stake is not touched by silence."""
-    from cocoon.wire.registry import ChangePolicy
-
     channel = world.open_channel(worker, term_sec=20 * DAY)
     channel.post(duration=10 * DAY).assert_succeeded()
     dearer = world.policy(2, miss_penalty_nano=5 * TON, min_bond_nano=5 * TON)
@@ -620,7 +639,8 @@ def test_admission_for_a_forged_escrow_refused(job: Channel) -> None:
 
 @pytest.mark.parametrize("sender", ["thief", "client", "worker operator", "abroad"])
 def test_settlement_from_anyone_but_the_jobs_escrow_refused(job: Channel, sender: str) -> None:
-    """B.2, W-7: only the very account that was admitted ends its job; its twin in the masterchain is another account."""
+    """B.2, W-7: only the very account that was admitted ends its job; its twin in the masterchain is another
+    account."""
     who = Address((-1, job.address.hash_part)) if sender == "abroad" else actor(sender)
     body = SettleJob(job.state.epoch, 1, JobOutcome.DELIVERED)
     job.world.send(who, job.worker.address, body, TON).assert_refused(205)

@@ -7,20 +7,19 @@ from dataclasses import replace
 import pytest
 from actors import actor, blob, digest, key
 from channel import DAY, DEPOSIT, Channel
+from hostile import small_order_keys
+from outcome import Outcome
+from pytoniq_core import begin_cell
+from world import MODEL, TERMS, TON, WorkerSide, World
+
 from cocoon.wire.common import PaymentReason
 from cocoon.wire.escrow import BindConfirmed, BindRefusal, BindRefused, EscrowStatus, OpenEscrow, TopUpEscrow
-from cocoon.wire.registry import ChangePolicy, ConfirmBind, DenyMeasurement
+from cocoon.wire.registry import AllowMeasurement, ChangePolicy, ConfirmBind, DenyMeasurement
 from cocoon.wire.worker import BeginUnbond, BindEscrow, PauseWorker
-from hostile import small_order_keys
-from pytoniq_core import begin_cell
-
-from world import MODEL, TERMS, TON, WorkerSide, World
 
 
 def assert_refunded(channel: Channel, done: object, reason: BindRefusal) -> None:
     """The escrow is gone and the client has everything back but fees."""
-    from outcome import Outcome
-
     assert isinstance(done, Outcome)
     assert done.one(BindRefused).reason == reason
     assert not channel.exists
@@ -160,7 +159,9 @@ def test_open_worker_pending_refunded(world: World) -> None:
     assert_refunded(channel, channel.open(), BindRefusal.NOT_ACTIVE)
 
 
-@pytest.mark.parametrize(("late", "reason"), [(-1, None), (0, BindRefusal.LEASE_EXPIRED), (1, BindRefusal.LEASE_EXPIRED)])
+@pytest.mark.parametrize(
+    ("late", "reason"), [(-1, None), (0, BindRefusal.LEASE_EXPIRED), (1, BindRefusal.LEASE_EXPIRED)]
+)
 def test_open_around_the_end_of_the_lease(
     world: World, worker: WorkerSide, late: int, reason: BindRefusal | None
 ) -> None:
@@ -250,10 +251,9 @@ def test_open_unattested_worker_where_attestation_is_required_refunded(world: Wo
 def test_registry_judges_a_measurement(
     channel: Channel, denied: bool, listed: bool, named: bool, reason: BindRefusal | None
 ) -> None:
-    """R-3, P-1: a client may name an unlisted measurement, never a denied one. The Worker's part is imitated: today's workers
+    """R-3, P-1: a client may name an unlisted measurement, never a denied one. The Worker's part is imitated: today's
+    workers
     attest nothing."""
-    from cocoon.wire.registry import AllowMeasurement
-
     world = channel.world
     if listed:
         world.adopt(AllowMeasurement(5)).assert_succeeded()
@@ -276,8 +276,6 @@ def test_registry_judges_a_measurement(
 
 def test_open_absent_worker_refunded_by_bounce(world: World) -> None:
     """B.3: nobody ever registered there."""
-    from world import WorkerSide
-
     nobody = WorkerSide(world, 7, *(actor(x) for x in ("o", "p", "q")), key("s"), blob("h"))
     channel = world.channel(nobody)
     done = channel.open()
@@ -289,9 +287,7 @@ def test_open_malformed_maximum_prices_refunded(world: World, worker: WorkerSide
     """B.22: the Worker throws on trailing data and the bounce refunds."""
     channel = world.channel(worker)
     body = channel.opening().to_cell()
-    longer = begin_cell().store_bits(body.bits).store_ref(
-        begin_cell().store_cell(body.refs[0]).store_bit(1).end_cell()
-    )
+    longer = begin_cell().store_bits(body.bits).store_ref(begin_cell().store_cell(body.refs[0]).store_bit(1).end_cell())
     done = channel.open(longer.end_cell())
     assert not channel.exists
     assert done.paid(channel.client, PaymentReason.REFUND) >= DEPOSIT

@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 from actors import actor, key
 from channel import DEPOSIT, Channel
-from cocoon.wire.common import Kind, PaymentReason
-from cocoon.wire.escrow import EscrowStatus
+from hostile import make_throwing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome import Paid
 from stages import open_channel
-
 from world import TON, WorkerSide, World
+
+from cocoon.wire.common import Kind, PaymentReason
+from cocoon.wire.escrow import EscrowStatus
+from cocoon_sandbox.ledger import Ledger
 
 QUARTER = DEPOSIT // 4
 
@@ -155,8 +157,6 @@ def test_claim_while_closing_still_pays(channel: Channel) -> None:
 
 def test_claim_when_the_worker_is_gone_still_pays(channel: Channel) -> None:
     """P-3, A.6: earnings depend on nobody's cooperation, not even the Worker contract's."""
-    from hostile import make_throwing
-
     for address in (channel.worker.address, channel.world.registry):
         make_throwing(channel.world.ledger, address)
     assert channel.claim(QUARTER).paid(channel.worker.payout) == QUARTER
@@ -172,8 +172,6 @@ def test_claim_with_far_too_much_value_returns_it(channel: Channel) -> None:
 @given(amounts=st.lists(st.integers(0, 3 * DEPOSIT), min_size=1, max_size=6))
 def test_claim_any_order_pays_the_greatest_affordable_voucher(amounts: list[int]) -> None:
     """E-1, E-2: whatever the order, the sum paid is min(greatest voucher, deposit)."""
-    from cocoon_sandbox.ledger import Ledger
-
     channel = open_channel(Ledger())
     paid = sum(channel.claim(amount).paid(channel.worker.payout) for amount in amounts)
     assert paid == min(max(amounts), DEPOSIT) == channel.state.claimed_nano

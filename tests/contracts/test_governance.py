@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 from actors import actor
 from channel import DAY, Channel
+from pytoniq_core import begin_cell
+from world import TON, World
+
 from cocoon.wire.codec import Struct
 from cocoon.wire.registry import (
     AcceptOwnership,
@@ -19,9 +22,6 @@ from cocoon.wire.registry import (
     ProposeChange,
 )
 from cocoon.wire.worker import BeginUnbond, WithdrawStake
-from pytoniq_core import begin_cell
-
-from world import TON, World
 
 THIEF = actor("thief")
 HEIR = actor("heir")
@@ -96,7 +96,9 @@ def test_govern_by_a_stranger_refused(world: World, body: Struct) -> None:
     world.send(THIEF, world.registry, body, TON).assert_refused(140)
 
 
-@pytest.mark.parametrize("body", [*OWNER_MESSAGES, ExecuteChange(1), AcceptOwnership(1)], ids=lambda b: type(b).__name__)
+@pytest.mark.parametrize(
+    "body", [*OWNER_MESSAGES, ExecuteChange(1), AcceptOwnership(1)], ids=lambda b: type(b).__name__
+)
 def test_govern_one_nano_below_the_least_value_refused(world: World, body: Struct) -> None:
     """B.16."""
     world.govern(body, world.registry_fees[2] - 1).assert_refused(143)
@@ -127,7 +129,8 @@ def test_govern_one_nano_below_the_least_value_refused(world: World, body: Struc
     ids=str,
 )
 def test_propose_policy_out_of_bounds_refused(world: World, change: dict[str, int]) -> None:
-    """R-2, P-5: whatever governance decides, a fifth at most rewards a fault, and stake outlives every channel it backs."""
+    """R-2, P-5: whatever governance decides, a fifth at most rewards a fault, and stake outlives every channel it
+    backs."""
     world.govern(ProposeChange(1, ChangePolicy(world.policy(2, **change)).to_cell()), TON).assert_refused(149)
 
 
@@ -213,7 +216,9 @@ def test_deny_overtakes_a_pending_allowance(world: World) -> None:
     world.send(actor("anyone"), world.registry, ExecuteChange(3), TON).assert_refused(154)
 
 
-@pytest.mark.parametrize("body", [ProposeChange(1, AllowMeasurement(0).to_cell()), DenyMeasurement(1, 0)], ids=["allow", "deny"])
+@pytest.mark.parametrize(
+    "body", [ProposeChange(1, AllowMeasurement(0).to_cell()), DenyMeasurement(1, 0)], ids=["allow", "deny"]
+)
 def test_measurement_zero_refused(world: World, body: Struct) -> None:
     """0 says that nothing was attested; no list may turn that into a measurement."""
     world.govern(body, TON).assert_refused(152)

@@ -8,20 +8,24 @@ from dataclasses import replace
 import pytest
 from actors import actor, blob, digest, key
 from channel import Channel
+from hostile import DEATHS
+from outcome import Outcome, Paid
+from pytoniq_core import Address, begin_cell
+from world import TERMS, TON, WorkerSide, World
+
+from cocoon.contracts_build import load
 from cocoon.wire.common import Excesses, Kind, PaymentReason
 from cocoon.wire.escrow import Receipt, SignedReceipt
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import BeginUnbond, SlashWorker, WithdrawStake, WorkerStatus
-from outcome import Outcome, Paid
-from pytoniq_core import Address, begin_cell
-
-from world import TERMS, TON, WorkerSide, World
 
 BLACK_HOLE = Address((0, bytes(32)))
 REPORTER = actor("reporter")
 
 
-def evidence(channel: Channel, first: dict[str, object] | None = None, second: dict[str, object] | None = None) -> SubmitEquivocation:
+def evidence(
+    channel: Channel, first: dict[str, object] | None = None, second: dict[str, object] | None = None
+) -> SubmitEquivocation:
     """Two receipts for one seq that differ in the fee, but for the changes given."""
     a = channel.receipt(**{"fee_nano": 1, **(first or {})})
     b = channel.receipt(**{"fee_nano": 2, **(second or {})})
@@ -31,12 +35,15 @@ def evidence(channel: Channel, first: dict[str, object] | None = None, second: d
 
 def report(channel: Channel, body: SubmitEquivocation | None = None, value: int | None = None) -> Outcome:
     world = channel.world
-    return world.send(REPORTER, world.slashing, body or evidence(channel), world.evidence_fees if value is None else value)
+    return world.send(
+        REPORTER, world.slashing, body or evidence(channel), world.evidence_fees if value is None else value
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.STREAM_RECEIPT, Kind.FORCED_RECEIPT])
 def test_slash_least_value_takes_the_whole_stake(channel: Channel, kind: Kind) -> None:
-    """P-5, S-1, W-3: a tenth to the reporter, a tenth to the client, the rest burned; the bond stays; nobody else pays."""
+    """P-5, S-1, W-3: a tenth to the reporter, a tenth to the client, the rest burned; the bond stays; nobody else
+    pays."""
     worker, rules = channel.worker, channel.world.rules
     stake = worker.state.stake_nano
     done = report(channel, evidence(channel, {"kind": kind}, {"kind": kind})).assert_succeeded()
@@ -65,7 +72,9 @@ def test_slash_self_report_never_pays(channel: Channel) -> None:
 def test_slash_amounts_round_towards_burning(world: World) -> None:
     """B.21: a stake that divides badly is still paid out to the last nano."""
     body = world.registration("odd", stake_nano=world.rules.min_stake_nano + 7)
-    worker = WorkerSide(world, 0, actor("odd owner"), body.roles.operator_wallet, body.roles.payout, key("odd"), blob("odd"))
+    worker = WorkerSide(
+        world, 0, actor("odd owner"), body.roles.operator_wallet, body.roles.payout, key("odd"), blob("odd")
+    )
     world.send(worker.owner, world.registry, body, 20 * TON).assert_succeeded()
     worker.set_identity().assert_succeeded()
     channel = world.channel(worker)
@@ -176,7 +185,8 @@ def test_slash_frivolous_report_costs_the_reporter(channel: Channel) -> None:
 
 
 def test_slash_named_escrow_of_another_worker_refused(world: World, worker: WorkerSide) -> None:
-    """S-3: the signed domain names the escrow, and the escrow commits to its worker: nobody pays for another's fault."""
+    """S-3: the signed domain names the escrow, and the escrow commits to its worker: nobody pays for another's
+    fault."""
     innocent = world.active_worker("innocent")
     guilty = world.open_channel(worker)
     body = evidence(guilty)
@@ -193,7 +203,7 @@ def test_slash_key_of_another_worker_refused_by_the_worker(world: World, worker:
     done = report(channel, replace(body, session_key=stranger.public))
     assert [t.exit_code for t in done.of(worker.address)] == [218]
     assert worker.state.status == WorkerStatus.ACTIVE
-    assert 0 < done.change(REPORTER)
+    assert done.change(REPORTER) > 0
     assert not done.payments()
 
 
@@ -201,14 +211,12 @@ def test_slash_worker_that_does_not_exist_returns_the_change(world: World, worke
     """B.3."""
     nobody = WorkerSide(world, 77, *(actor(x) for x in "opq"), key("s"), blob("h"))
     done = report(world.channel(nobody))
-    assert 0 < done.change(REPORTER)
+    assert done.change(REPORTER) > 0
 
 
 @pytest.mark.parametrize("death", ["throws", "out of gas"])
 def test_slash_worker_that_fails_returns_what_is_left(channel: Channel, death: str) -> None:
     """B.3, B.7."""
-    from hostile import DEATHS
-
     DEATHS[death](channel.world.ledger, channel.worker.address)
     done = report(channel, value=TON)
     left = done.received(REPORTER)
@@ -270,7 +278,8 @@ def test_slash_after_the_stake_left_takes_nothing_but_jails(channel: Channel) ->
 
 
 def test_slash_under_the_zero_key_of_a_pending_worker_refused(world: World) -> None:
-    """B.14: a worker without keys has session key 0, a point of order 4 that accepts signatures anyone can write down."""
+    """B.14: a worker without keys has session key 0, a point of order 4 that accepts signatures anyone can write
+    down."""
     worker = world.register()
     channel = world.channel(worker)
     body = evidence(channel)
@@ -282,7 +291,8 @@ def test_slash_under_the_zero_key_of_a_pending_worker_refused(world: World) -> N
 
 
 def forge_under_zero_key(receipt: Receipt, world: World) -> SignedReceipt:
-    """A signature (R = identity, S = 0) that verifies under the all-zero key whenever h = SHA-512(R, A, M) is 0 mod 4."""
+    """A signature (R = identity, S = 0) that verifies under the all-zero key whenever h = SHA-512(R, A, M) is 0 mod
+    4."""
     identity_point = (1).to_bytes(32, "little")
     order = 2**252 + 27742317777372353535851937790883648493
     for nonce in range(1000):
@@ -311,7 +321,5 @@ def test_empty_body_is_kept_as_rent(world: World) -> None:
 
 
 def test_get_slashing_data_names_the_escrow_code(world: World) -> None:
-    from cocoon.contracts_build import load
-
     code = load("Escrow")
     assert world.ledger.get(world.slashing, "get_slashing_data") == [int.from_bytes(code.code.hash, "big"), code.depth]

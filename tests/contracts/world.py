@@ -1,14 +1,22 @@
 """A deployed Cocoon on an in-process ledger: governance, workers and channels, in the words of the tests.
 
-Actors are plain addresses: what they send is minted, what they receive stays there. Least values come from the contracts'
+Actors are plain addresses: what they send is minted, what they receive stays there. Least values come from the
+contracts'
 own get methods. Amounts are nanoTON, times unix seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from actors import Key, actor, blob, digest, key
 from channel import DAY, Channel
+from mail import internal
+from outcome import Outcome
+from pytoniq_core import Address, Cell, begin_cell
+from solvency import assert_pays_for_itself
+
 from cocoon.contracts_build import load
 from cocoon.deployment import (
     Deployment,
@@ -25,12 +33,6 @@ from cocoon.wire.worker import IdentityStatement, SetIdentity, SetOffer, WorkerS
 from cocoon_sandbox.config import SANDBOX_GLOBAL_ID
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.transaction import Transaction
-from pytoniq_core import Address, Cell, begin_cell
-
-from actors import Key, actor, blob, digest, key
-from mail import internal
-from outcome import Outcome
-from solvency import assert_pays_for_itself
 
 __all__ = ["MODEL", "TERMS", "TON", "WorkerSide", "World"]
 
@@ -110,7 +112,8 @@ class WorkerSide:
 
 @dataclass
 class World:
-    """Registry and Slashing, deployed; `rules.owner` governs. Every transaction must pay for itself while `watch` is set."""
+    """Registry and Slashing, deployed; `rules.owner` governs. Every transaction must pay for itself while `watch` is
+    set."""
 
     ledger: Ledger
     rules: Rules = field(default_factory=lambda: Rules(owner=actor("governor")))
@@ -213,7 +216,7 @@ class World:
     def evidence_fees(self) -> int:
         return int(self.ledger.get(self.slashing, "get_fees")[0])
 
-    def registration(self, name: str = "worker", **changes: int) -> RegisterWorker:
+    def registration(self, name: str = "worker", **changes: Any) -> RegisterWorker:
         """A RegisterWorker with the least stake and bond."""
         roles = WorkerRoles(actor(f"{name} operator"), actor(f"{name} payout"))
         body = RegisterWorker(1, self.rules.min_stake_nano, self.rules.min_bond_nano, roles)
@@ -255,7 +258,8 @@ class World:
         return channel
 
     def escrow_fees(self, term_sec: int) -> list[int]:
-        """Least values at an Escrow, asked of its code: open, top up, post, end a job, claim, begin closing, close, retry."""
+        """Least values at an Escrow, asked of its code: open, top up, post, end a job, claim, begin closing, close,
+        retry."""
         result = self.ledger.executor.run_getter(
             config=self.ledger.config,
             code=load("Escrow").code,
@@ -271,7 +275,7 @@ class World:
 
     # ---- governance ----
 
-    def policy(self, version: int, **changes: object) -> Policy:
+    def policy(self, version: int, **changes: Any) -> Policy:
         """This deployment's policy with another version and other terms."""
         return replace(policy(self.rules, version), **changes)
 

@@ -1,12 +1,15 @@
 """What one transaction may do to an Escrow or a Worker, by the message that caused it; and who signed for it.
 
-`Ledgers` is told what clients and workers signed. `check` raises AssertionError if a transaction moved money, a key or a status
+`Ledgers` is told what clients and workers signed. `check` raises AssertionError if a transaction moved money, a key
+or a status
 in a way that no rule names. Amounts are nanoTON.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from pytoniq_core import Address
 
 from cocoon.contracts_build import load
 from cocoon.wire.common import Payment, PaymentReason
@@ -44,7 +47,6 @@ from cocoon.wire.worker import (
 )
 from cocoon_sandbox.account import AccountView
 from cocoon_sandbox.transaction import Transaction
-from pytoniq_core import Address
 
 __all__ = ["Ledgers"]
 
@@ -85,7 +87,11 @@ class Ledgers:
         _only(cause, new.job_funds_nano < old.job_funds_nano, {DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob})
         _only(cause, new.status != old.status, {BindConfirmed, BeginClose})
         _only(cause, new.binding != old.binding, {BindConfirmed})
-        _only(cause, new.job_status != old.job_status, {PostJob, DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob, MissRecorded})
+        _only(
+            cause,
+            new.job_status != old.job_status,
+            {PostJob, DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob, MissRecorded},
+        )
         assert new.deposit_nano >= old.deposit_nano
         assert old.claimed_nano <= new.claimed_nano <= new.deposit_nano
         assert new.claimed_nano <= self.vouchers.get(channel, 0), "paid more than the client signed for"
@@ -125,7 +131,11 @@ class Ledgers:
         _only(cause, new.misses != old.misses, {ReportMiss})
         _only(cause, new.people.keys != old.people.keys or new.key_epoch != old.key_epoch, {SetIdentity})
         _only(cause, len(new.open_jobs) > len(old.open_jobs), {AdmitJob})
-        _only(cause, new.status != old.status, {SetIdentity, PauseWorker, ResumeWorker, BeginUnbond, WithdrawStake, SlashWorker})
+        _only(
+            cause,
+            new.status != old.status,
+            {SetIdentity, PauseWorker, ResumeWorker, BeginUnbond, WithdrawStake, SlashWorker},
+        )
         assert new.open_count == len(new.open_jobs) <= MAX_FORCED_SLOTS
         assert new.key_epoch >= old.key_epoch
         if old.status == WorkerStatus.JAILED:

@@ -1,6 +1,7 @@
 """All actors at once: governance, two workers, two clients, a thief, and a network that delivers as late as it likes.
 
-Messages between two accounts keep their order, as TON guarantees; everything else is permuted. After every transaction: money
+Messages between two accounts keep their order, as TON guarantees; everything else is permuted. After every
+transaction: money
 adds up, every contract covers what it owes, no rule of `laws` is broken, the thief has not gained.
 """
 
@@ -10,6 +11,14 @@ from dataclasses import replace
 
 from actors import actor, key
 from channel import DAY, REQUEST, RESPONSE, Channel
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from laws import Ledgers
+from pytoniq_core import Address, Cell, begin_cell
+from solvency import owed_by
+from stages import market_world
+from world import MODEL, TERMS, TON, WorkerSide
+
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Kind, Payment, PaymentReason
 from cocoon.wire.escrow import (
@@ -46,14 +55,6 @@ from cocoon_sandbox.account import AccountView
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.message import Message
 from cocoon_sandbox.transaction import Transaction
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from laws import Ledgers
-from pytoniq_core import Address, Cell, begin_cell
-from solvency import owed_by
-from stages import market_world
-
-from world import MODEL, TERMS, TON, WorkerSide
 
 __all__ = ["Market"]
 
@@ -89,7 +90,9 @@ class Market(RuleBasedStateMachine):
 
     # ---- the network ----
 
-    def put(self, sender: Address, to: Address, body: Struct | Cell, value: int, state_init: Cell | None = None) -> None:
+    def put(
+        self, sender: Address, to: Address, body: Struct | Cell, value: int, state_init: Cell | None = None
+    ) -> None:
         value = max(value, 0)
         if sender == THIEF:
             self.thief_sent += value
@@ -118,7 +121,9 @@ class Market(RuleBasedStateMachine):
             self.seen.append(message.body)
         for out in transaction.out_msgs:
             if out.dst == THIEF:
-                rewarded = out.opcode == Payment.PREFIX[0] and Payment.from_cell(out.body).reason == PaymentReason.SLASH_REWARD
+                rewarded = (
+                    out.opcode == Payment.PREFIX[0] and Payment.from_cell(out.body).reason == PaymentReason.SLASH_REWARD
+                )
                 self.thief_received += 0 if rewarded else out.value
 
     @initialize(opened=st.lists(channels, min_size=1, max_size=4, unique=True))
@@ -337,7 +342,8 @@ class Market(RuleBasedStateMachine):
             changed.store_ref(ref)
         self.put(THIEF, self.targets()[place], changed.end_cell(), TON // 100)
 
-    @rule(opcode=st.sampled_from([0xC0C00310, 0xC0C00311, 0xC0C00313, 0xC0C00314, 0xC0C00212, 0xC0C00213, 0xC0C00214, 0xFFFFFFFF]),
+    @rule(opcode=st.sampled_from([0xC0C00310, 0xC0C00311, 0xC0C00313, 0xC0C00314, 0xC0C00212, 0xC0C00213, 0xC0C00214,
+    0xFFFFFFFF]),
           place=st.integers(0, 7), epoch=st.integers(0, 3), seq=st.integers(0, 2))  # fmt: skip
     def thief_forges_a_reply(self, opcode: int, place: int, epoch: int, seq: int) -> None:
         channel = self.channels[epoch]
@@ -369,7 +375,9 @@ class Market(RuleBasedStateMachine):
     @invariant()
     def liabilities_are_covered(self) -> None:
         """E-1, W-1."""
-        for address in [channel.address for channel in self.channels] + [worker.address for worker in self.world.workers]:
+        for address in [channel.address for channel in self.channels] + [
+            worker.address for worker in self.world.workers
+        ]:
             account: AccountView = self.world.ledger.account(address)
             owed = owed_by(account)
             assert owed is None or account.balance >= owed, f"{account} owes {owed}"
@@ -439,5 +447,3 @@ class Market(RuleBasedStateMachine):
     def refresh_key(self, worker: WorkerSide) -> None:
         number = self.world.workers.index(worker)
         worker.session = key(f"worker {number} session {max(1, worker.state.key_epoch)}")
-
-

@@ -1,6 +1,7 @@
 """The market as a state machine against the real executor: see `machine` for the actors and `laws` for the rules.
 
-HYPOTHESIS_PROFILE=long runs it for hours with fresh randomness; the normal profile takes the same path on every machine.
+HYPOTHESIS_PROFILE=long runs it for hours with fresh randomness; the normal profile takes the same path on every
+machine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _PROFILES = {
 
 
 class TestMarket(Market.TestCase):
-    """P-2, P-3, P-4, P-5, P-6, E-1, E-2, E-3, E-5, E-6, E-7, W-1, W-2, W-3, W-6, W-7, S-1, S-2, S-3, A.1, A.4, A.7, A.9, B.6, B.20."""
+    """P-2, P-3, P-4, P-5, P-6, E-1, E-2, E-3, E-5, E-6, E-7, W-1, W-2, W-3, W-6, W-7, S-1, S-2, S-3, A.1, A.4, A.7,
+    A.9, B.6, B.20."""
 
     settings = _PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "normal")]

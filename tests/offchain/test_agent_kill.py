@@ -79,6 +79,10 @@ class Operator:
         await self.signer.stop()
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def log(self) -> str:
         return (self._directory / "agent.log").read_text()
 
@@ -86,6 +90,7 @@ class Operator:
 async def _until(holds: Callable[[], bool], operator: Operator, what: str, seconds: float = 40) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
+        assert operator.is_running, f"the agent ended before {what}:\n{operator.log[-4000:]}"
         assert time.monotonic() < deadline, f"{what} did not happen:\n{operator.log[-4000:]}"
         await asyncio.sleep(0.05)
 

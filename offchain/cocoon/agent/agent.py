@@ -16,6 +16,7 @@ from ..chain.base import Chain
 from ..chain.wallet import Wallet
 from ..deployment import Deployment
 from ..errors import ChainError, WireError
+from ..fees import Prices
 from ..signer.client import Signer
 from ..signer.errors import SignerError
 from ..wire.blob import bytes_to_cell
@@ -27,7 +28,6 @@ from .journal import Journal
 from .kernel import Kernel
 from .outbox import Outbox
 from .parcels import Parcel
-from .prices import Prices, read_prices
 from .runner import JobRunner
 from .upkeep import Offer, Upkeep
 from .watcher import Watcher
@@ -103,7 +103,7 @@ class Agent:
         while True:
             try:
                 await upkeep.check()
-                return await read_prices(self.chain)
+                return await Prices.of(self.chain)
             except (ChainError, SignerError) as error:
                 _log.warning("trying again in %.1f s: %s", pause, error)
                 await asyncio.sleep(pause)

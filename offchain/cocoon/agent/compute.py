@@ -54,17 +54,6 @@ class Refused(Exception):
     note: str
 
 
-def terms_of(binding: Binding) -> ModelTerms:
-    """The prices of this channel, which a later offer does not change."""
-    return ModelTerms(
-        binding.prompt_nano,
-        binding.cached_nano,
-        binding.completion_nano,
-        binding.floor_fee_nano,
-        binding.min_duration_sec,
-    )
-
-
 def affordable_tokens(terms: ModelTerms, prompt_tokens: int, max_fee_nano: int) -> int | None:
     """Completion tokens that `max_fee_nano` pays for after the prompt; None: any number."""
     if terms.completion_nano == 0:
@@ -85,7 +74,7 @@ async def compute(
     """Runs the request within `seconds` and seals its answer. Raises Refused, or KernelFailure if trying again may
     help.
     """
-    terms = terms_of(binding)
+    terms = binding.terms
     if int.from_bytes(kernel.model_id, "big") != binding.model_id:
         raise Refused(RejectReason.UNKNOWN_MODEL, "the channel is for a model this agent does not run")
     try:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from cocoon_sandbox.boc import count_cells
+
 from ..chain.base import Chain
 from ..chain.wallet import Transfer, Wallet, format_ton
 from ..errors import MessageRefused
+from ..fees import Prices
 from .journal import Journal
 from .parcels import Parcel, ParcelState, Sending, TrackedParcel
-from .prices import Prices
 
 __all__ = ["Outbox"]
 
@@ -142,7 +144,8 @@ class Outbox:
         needed = self._prices.gas_fee(_WALLET_GAS)
         for count, parcel in enumerate(parcels):
             # the message is carried twice: into the wallet, and out of it
-            needed += parcel.value_nano + 2 * self._prices.forward_fee(parcel.body)
+            cells, bits = count_cells(parcel.body)
+            needed += parcel.value_nano + 2 * self._prices.forward_fee(bits, cells)
             if needed > balance:
                 if not self._was_short:
                     _log.error(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytoniq_core import Address, Cell
+from pytoniq_core import Address
 
 from ..chain.base import AccountState, ChainTransaction
 from ..deployment import Deployment
-from ..errors import WireError
-from ..wire.codec import Struct
+from ..wire.codec import read_body
 from ..wire.common import ModelTerms
 from ..wire.escrow import Binding, EscrowIdentity, EscrowStorage, JobStatus, PostJob
 from ..wire.worker import AdmitJob, JobOutcome, OpenJob, ReportMiss, SettleJob, WorkerStatus, WorkerStorage
@@ -108,16 +107,16 @@ def read_worker_transaction(
         return None
     if transaction.aborted or transaction.exit_code != 0:
         return None
-    admission = _read(message.body, AdmitJob)
+    admission = read_body(message.body, AdmitJob)
     if admission is not None:
         # the contract answers only to refuse
         if transaction.out_msgs or message.src != deployment.escrow(admission.client, worker, admission.salt):
             return None
         return JobKey(message.src, admission.epoch, admission.seq, message.created_lt - _LT_BEFORE)
-    settled = _read(message.body, SettleJob)
+    settled = read_body(message.body, SettleJob)
     if settled is not None:
         return Ended(message.src, settled.epoch, settled.seq, _OUTCOMES[JobOutcome(settled.outcome)])
-    missed = _read(message.body, ReportMiss)
+    missed = read_body(message.body, ReportMiss)
     return None if missed is None else Ended(message.src, missed.epoch, missed.seq, Outcome.MISSED)
 
 
@@ -125,17 +124,7 @@ def find_post(transactions: Iterable[ChainTransaction], key: JobKey, worker: Add
     """The PostJob whose transaction asked the worker for exactly this admission."""
     for transaction in transactions:
         for out in transaction.out_msgs:
-            admission = _read(out.body, AdmitJob) if out.dst == worker else None
+            admission = read_body(out.body, AdmitJob) if out.dst == worker else None
             if admission is not None and (admission.epoch, admission.seq) == (key.epoch, key.seq):
-                return None if transaction.in_msg is None else _read(transaction.in_msg.body, PostJob)
+                return None if transaction.in_msg is None else read_body(transaction.in_msg.body, PostJob)
     return None
-
-
-def _read[T: Struct](body: Cell, struct: type[T]) -> T | None:
-    bits = struct.PREFIX[1]
-    if len(body.bits) < bits or int.from_bytes(body.bits[:bits].tobytes(), "big") != struct.PREFIX[0]:
-        return None
-    try:
-        return struct.from_cell(body)
-    except WireError:
-        return None

@@ -15,6 +15,7 @@ __all__ = ["GLOBAL_IDS", "NetworkName", "check_network", "load_global_config"]
 
 _DOWNLOAD_SEC = 20
 _MAX_CONFIG_BYTES = 1 << 20
+_SANDBOX_CONFIG = Path(".sandbox") / "global.config.json"  # where `cocoon sandbox up` writes it
 
 
 class NetworkName(StrEnum):
@@ -31,20 +32,25 @@ _URLS = {
 
 
 def load_global_config(network: NetworkName, path: Path | None = None) -> dict[str, Any]:
-    """The configuration in `path`, else the one TON publishes for `network`.
+    """The configuration in `path`, else the one TON publishes for `network`, or the sandbox of this directory wrote.
 
     Its init block is what everything else is proven from, so a file of one's own is the safer choice. ChainError if
     there is none or it is unreadable.
     """
+    if path is None and network is NetworkName.SANDBOX:
+        if not _SANDBOX_CONFIG.is_file():
+            raise ChainError(
+                f"there is no {_SANDBOX_CONFIG} here: start a sandbox with `cocoon sandbox up`, or name its "
+                "configuration with --global-config"
+            )
+        path = _SANDBOX_CONFIG
     if path is not None:
         try:
             text = path.read_text()
         except OSError as error:
             raise ChainError(f"the global configuration can't be read: {error}; check --global-config") from error
-    elif network in _URLS:
-        text = _download(_URLS[network])
     else:
-        raise ChainError("a sandbox has its own global configuration; name its file with --global-config")
+        text = _download(_URLS[network])
     try:
         config = json.loads(text)
     except ValueError as error:

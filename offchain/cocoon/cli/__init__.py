@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import CocoonError
-from . import agent, bench, contracts, demo
+from . import agent, bench, contracts, demo, sandbox
 
 __all__ = ["main"]
 
@@ -33,3 +33,4 @@ main.add_command(agent.agent)
 main.add_command(bench.bench)
 main.add_command(contracts.contracts)
 main.add_command(demo.demo)
+main.add_command(sandbox.sandbox)

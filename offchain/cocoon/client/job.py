@@ -8,10 +8,11 @@ from ..chain.base import ChainTransaction
 from ..chain.delivery import patiently
 from ..chain.trace import trace
 from ..errors import ClientError, JobFailed, WalletError
+from ..wire.codec import read_body
 from ..wire.common import PaymentReason
 from ..wire.escrow import DeliverJob, ExpireJob, JobRefusal, JobRefused, JobStatus, RejectJob
 from .outcomes import Expired, Outcome, check_delivery, check_rejection
-from .reading import burned, enum_name, paid, read, succeeded
+from .reading import burned, enum_name, paid, succeeded
 from .store import StoredJob
 
 if TYPE_CHECKING:
@@ -69,20 +70,20 @@ class Job:
         if message is None or not succeeded(transaction):
             return None
         channel, binding = await self.channel.signed(), await self.channel.binding()
-        delivered = read(message.body, DeliverJob)
+        delivered = read_body(message.body, DeliverJob)
         if delivered is not None and delivered.signed.receipt.request_digest == self.stored.request_digest:
             return check_delivery(
                 delivered, transaction, job=self.stored, seq=self.seq, channel=channel, binding=binding
             )
-        rejected = read(message.body, RejectJob)
+        rejected = read_body(message.body, RejectJob)
         if rejected is not None and rejected.seq == self.seq:
             return check_rejection(
                 rejected, transaction, job=self.stored, seq=self.seq, channel=channel, binding=binding
             )
-        refused = read(message.body, JobRefused)
+        refused = read_body(message.body, JobRefused)
         if refused is not None and refused.seq == self.seq and message.src == self.channel.stored.worker:
             raise JobFailed(f"the worker refused the job: {enum_name(JobRefusal, refused.reason)}; its money is back")
-        if read(message.body, ExpireJob) is not None:
+        if read_body(message.body, ExpireJob) is not None:
             return await self._expired(transaction)
         return None
 

@@ -12,11 +12,11 @@ from ..crypto.statements import Channel as SignedChannel
 from ..crypto.statements import verify_receipt, verify_rejection
 from ..crypto.usage import Usage, price
 from ..errors import ClientError
-from ..wire.common import Kind, ModelTerms
+from ..wire.common import Kind
 from ..wire.escrow import Binding, DeliverJob, RejectJob, RejectReason, SignedReceipt
 from .store import StoredJob
 
-__all__ = ["Answer", "BadDelivery", "Expired", "Outcome", "Rejected", "check_delivery", "check_rejection", "terms_of"]
+__all__ = ["Answer", "BadDelivery", "Expired", "Outcome", "Rejected", "check_delivery", "check_rejection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,6 @@ class BadDelivery(ClientError):
         self.receipt = receipt
 
 
-def terms_of(binding: Binding) -> ModelTerms:
-    """The prices a channel is bound to."""
-    return ModelTerms(
-        binding.prompt_nano,
-        binding.cached_nano,
-        binding.completion_nano,
-        binding.floor_fee_nano,
-        binding.min_duration_sec,
-    )
-
-
 def check_delivery(
     message: DeliverJob,
     transaction: ChainTransaction,
@@ -106,7 +95,7 @@ def check_delivery(
         opened.usage.verify(receipt.outcome.disclosure.usage_commitment)
     except CryptoError as error:
         raise BadDelivery(f"the worker's delivery is no answer: {error}", message.signed) from error
-    owed = price(opened.usage, terms_of(binding))
+    owed = price(opened.usage, binding.terms)
     if receipt.fee_nano > owed:
         raise BadDelivery(
             f"the worker took {receipt.fee_nano} nanoTON, but the usage it signed for costs {owed} in this channel",

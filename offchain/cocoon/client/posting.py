@@ -15,11 +15,12 @@ from ..crypto.request import RequestBinding, seal_request
 from ..crypto.statements import Channel as SignedChannel
 from ..errors import ClientError, JobFailed
 from ..fees import Fees
+from ..wire.codec import read_body
 from ..wire.common import Kind, PaymentReason
 from ..wire.escrow import Binding, EscrowStatus, EscrowStorage, JobRefusal, JobRefused, JobStatus, PostJob
 from ..wire.worker import AdmitJob
 from .job import Job
-from .reading import enum_name, messages_to, paid, read, succeeded
+from .reading import enum_name, messages_to, paid, succeeded
 from .store import StoredJob
 from .workers import find_hpke_key
 
@@ -120,7 +121,7 @@ async def _find_seq(channel: Channel, stored: StoredJob) -> int | None:
         message = transaction.in_msg
         if message is None or not succeeded(transaction):
             continue
-        posted = read(message.body, PostJob)
+        posted = read_body(message.body, PostJob)
         if posted is None or posted.request.hash != stored.request.hash:
             continue
         for _, asked in messages_to([transaction], channel.stored.worker, AdmitJob):

@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
-from pytoniq_core import Address, Cell
+from pytoniq_core import Address
 
 from ..chain.base import ChainMessage, ChainTransaction
-from ..errors import WireError
-from ..wire.codec import Struct
+from ..wire.codec import Struct, read_body
 from ..wire.common import Payment, PaymentReason
 
-__all__ = ["burned", "enum_name", "messages_to", "paid", "read", "succeeded"]
-
-
-def read[T: Struct](body: Cell, struct: type[T]) -> T | None:
-    """`body` as a `struct`; None if it is something else or malformed."""
-    value, bits = struct.PREFIX
-    if len(body.bits) < bits or int.from_bytes(body.bits[:bits].tobytes(), "big") != value:
-        return None
-    try:
-        return struct.from_cell(body)
-    except WireError:
-        return None
+__all__ = ["burned", "enum_name", "messages_to", "paid", "succeeded"]
 
 
 def succeeded(transaction: ChainTransaction) -> bool:
@@ -37,7 +25,7 @@ def messages_to[T: Struct](
     """Messages of the given type that `transactions` sent to `to`."""
     for transaction in transactions:
         for message in transaction.out_msgs:
-            if message.dst == to and (said := read(message.body, struct)) is not None:
+            if message.dst == to and (said := read_body(message.body, struct)) is not None:
                 yield message, said
 
 
@@ -59,7 +47,7 @@ def burned(transactions: Iterable[ChainTransaction]) -> int:
 
 
 def _is_burn(message: ChainMessage) -> bool:
-    payment = read(message.body, Payment)
+    payment = read_body(message.body, Payment)
     return payment is not None and payment.reason == PaymentReason.BURN
 
 

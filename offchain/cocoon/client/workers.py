@@ -8,8 +8,9 @@ from ..chain.base import Chain
 from ..crypto.errors import KeyMalformed
 from ..crypto.hpke import HpkePublicKey
 from ..errors import ClientError
+from ..wire.codec import read_body
 from ..wire.worker import SetIdentity, WorkerStorage
-from .reading import read, succeeded
+from .reading import succeeded
 from .store import ClientStore
 
 __all__ = ["find_hpke_key", "read_worker"]
@@ -47,7 +48,7 @@ async def find_hpke_key(chain: Chain, worker: Address, key_hash: int, store: Cli
             message = transaction.in_msg
             if message is None or not succeeded(transaction):
                 continue
-            said = read(message.body, SetIdentity)
+            said = read_body(message.body, SetIdentity)
             if said is not None and int.from_bytes(said.hpke_key.hash, "big") == key_hash:
                 try:
                     key = HpkePublicKey.from_cell(said.hpke_key)

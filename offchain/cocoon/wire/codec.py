@@ -37,6 +37,7 @@ __all__ = [
     "Struct",
     "StructDict",
     "UintDict",
+    "read_body",
 ]
 
 
@@ -244,6 +245,17 @@ class Struct:
         loaded = cls.load_from(source)
         _assert_end(source, cls.__name__)
         return loaded
+
+
+def read_body[T: Struct](body: Cell, struct: type[T]) -> T | None:
+    """`body` as a `struct`; None if it is something else or malformed."""
+    value, bits = struct.PREFIX
+    if len(body.bits) < bits or int.from_bytes(body.bits[:bits].tobytes(), "big") != value:
+        return None
+    try:
+        return struct.from_cell(body)
+    except WireError:
+        return None
 
 
 class Ref:

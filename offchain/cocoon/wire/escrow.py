@@ -223,6 +223,13 @@ class Binding(Struct):
     lease_end: U32
     keys: Annotated[AttestedKeys, Ref]
 
+    @property
+    def terms(self) -> ModelTerms:
+        """The prices this channel is bound to, which a later offer does not change."""
+        return ModelTerms(
+            self.prompt_nano, self.cached_nano, self.completion_nano, self.floor_fee_nano, self.min_duration_sec
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BindConfirmed(Struct, opcode=0xC0C00310):
