@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .errors import ToolchainError
 
-__all__ = ["BRIDGE", "cache_dir", "install", "node_binary"]
+__all__ = ["BRIDGE", "cache_dir", "install", "node_binary", "npm_install"]
 
 _NODE_FILES = Path(__file__).parent / "node"
 BRIDGE = _NODE_FILES / "bridge.mjs"
@@ -46,8 +46,13 @@ def install(progress: Progress | None = None) -> Path:
 
     Safe to call from several processes at once. `progress` gets one line of text before anything slow happens.
     """
-    lock = (_NODE_FILES / "package-lock.json").read_bytes()
-    target = cache_dir() / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    return npm_install(_NODE_FILES, "node", "the TVM executor and the Tolk compiler", progress)
+
+
+def npm_install(source: Path, name: str, what: str, progress: Progress | None = None) -> Path:
+    """Like `install`, for the package.json and package-lock.json in `source`; `name` is the cache directory's stem."""
+    lock = (source / "package-lock.json").read_bytes()
+    target = cache_dir() / f"{name}-{hashlib.sha256(lock).hexdigest()[:16]}"
     if target.is_dir():
         return target
     try:
@@ -55,8 +60,8 @@ def install(progress: Progress | None = None) -> Path:
         with _exclusive(target.with_suffix(".lock")):
             if not target.is_dir():  # another process may have finished while this one waited
                 if progress is not None:
-                    progress("installing the TVM executor and the Tolk compiler (npm, once)")
-                _npm_ci(target)
+                    progress(f"installing {what} (npm, once)")
+                _npm_ci(source, target)
     except OSError as error:
         raise ToolchainError(
             f"can't write the cache {target.parent}: {error}; set COCOON_CACHE to a writable directory"
@@ -71,13 +76,13 @@ def _wheel_root() -> Path:
     return Path(spec.origin).parent
 
 
-def _npm_ci(target: Path) -> None:
+def _npm_ci(source: Path, target: Path) -> None:
     npm = _wheel_root() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     node = node_binary()
     staging = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
     try:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(_NODE_FILES / name, staging / name)
+            shutil.copy(source / name, staging / name)
         # npm's own scripts look for `node` on PATH; peers of @ton/sandbox (a test runner, FunC) are not needed.
         command = [str(node), str(npm), "ci", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund"]
         environment = {**os.environ, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}

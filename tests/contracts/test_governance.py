@@ -248,7 +248,8 @@ def test_lists_at_their_caps_leave_every_least_value_sufficient(world: World) ->
     world.govern(DenyMeasurement(1, 7), TON).assert_refused(151)
     measurements = world.registry_state.measurements
     assert (len(measurements.listed), len(measurements.denied)) == (32, 256)
-    world.govern(DenyMeasurement(1, 32 << 240), TON).assert_refused(151)
+    world.govern(DenyMeasurement(1, 8), TON).assert_refused(151)
+    world.govern(DenyMeasurement(1, 32 << 240), TON).assert_succeeded()  # listed: deniable although the list is full
     worker.set_identity().assert_succeeded()
     assert worker.state.lease_end > world.ledger.now
     world.open_channel(worker)
