@@ -11,14 +11,16 @@ import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cocoon_sandbox.blocks.lock import DirectoryLock
 from cocoon_sandbox.errors import SandboxError
 
-__all__ = ["SOCKET", "ControlServer", "Handler", "request"]
+__all__ = ["SOCKET", "ControlServer", "Handler", "request", "wait_until_free"]
 
 SOCKET = "control.sock"
 _LINE_LIMIT = 64 << 20
@@ -114,6 +116,19 @@ def request(directory: Path, command: str, **arguments: Any) -> Any:
     if "error" in answer:
         raise SandboxError(answer["error"])
     return answer["result"]
+
+
+def wait_until_free(directory: Path, seconds: float = 30.0) -> None:
+    """Wait until the sandbox that was told to stop has let go of `directory`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            DirectoryLock(directory).release()
+            return
+        except SandboxError as error:
+            if time.monotonic() > deadline:
+                raise SandboxError(f"the sandbox in {directory} has not stopped after {seconds:g} s") from error
+        time.sleep(0.02)
 
 
 @contextmanager

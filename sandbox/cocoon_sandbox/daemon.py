@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import json
 import os
 import signal
@@ -47,21 +48,59 @@ async def serve(
 ) -> None:
     """Run a sandbox until SIGINT, SIGTERM or the command `stop`; `ready` is told where everything is.
 
-    SandboxError if it can't start, or if the network or toncenter fails while it runs.
+    SandboxError if it can't start, is told to stop before it has, or if the network or toncenter fails while it runs.
     """
-    if settings.block_interval <= 0:
-        raise SandboxError("the block interval is a number of seconds above 0")
-    stopping = asyncio.Event()
+    _check(settings)
+    task = asyncio.current_task()
+    assert task is not None
     loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        task.cancel()
+
+    def started(found: dict[str, Any]) -> None:
+        _on_signal(loop, stopping.set)
+        ready(found)
+
+    _on_signal(loop, interrupt)
+    try:
+        await _serve(settings, stopping, started, progress)
+    except asyncio.CancelledError as error:
+        if not interrupted:
+            raise
+        raise SandboxError("stopped before it had started") from error
+
+
+def _check(settings: Settings) -> None:
+    if not settings.block_interval > 0:
+        raise SandboxError("the block interval is a number of seconds above 0")
+    try:
+        ipaddress.IPv4Address(settings.host)
+    except ValueError as error:
+        raise SandboxError(f"{settings.host} is no IPv4 address, the only kind a configuration can name") from error
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, action: Callable[[], object]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, action)
+
+
+async def _serve(
+    settings: Settings,
+    stopping: asyncio.Event,
+    ready: Callable[[dict[str, Any]], None],
+    progress: Callable[[str], None] | None,
+) -> None:
     directory = settings.directory.absolute()
     config_path = directory / CONFIG_FILE
     async with AsyncExitStack() as undo:
+        _make(directory)
         if settings.ephemeral:
-            undo.callback(_lock(directory).release)
-        else:
-            _make(directory)
+            undo.callback(DirectoryLock(directory).release)
         network = WatchedNetwork(
             executor=undo.enter_context(Executor(progress=progress)),
             host=settings.host,
@@ -129,11 +168,8 @@ def _make(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SandboxError(f"{directory} can't be made: {error}; choose another --dir") from error
-
-
-def _lock(directory: Path) -> DirectoryLock:
-    _make(directory)
-    return DirectoryLock(directory)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SandboxError(f"{directory} can't be written to; choose another --dir")
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -22,9 +22,10 @@ from pathlib import Path
 from cocoon_sandbox.errors import SandboxError
 from cocoon_sandbox.venvs import python_with
 
-__all__ = ["Toncenter"]
+__all__ = ["REQUIREMENTS", "Toncenter"]
 
-_HERE = Path(__file__).parent
+REQUIREMENTS = Path(__file__).with_name("toncenter_requirements.txt")
+_PROGRAM = Path(__file__).with_name("toncenter_app.py")
 _START_S = 60.0
 _STOP_S = 5.0
 _POLL_S = 0.1
@@ -45,12 +46,11 @@ class Toncenter:
 
     async def start(self, progress: Callable[[str], None] | None = None) -> None:
         """Install the server if need be, start it, and wait until it answers; `url` is its API's base then."""
-        requirements = (_HERE / "toncenter_requirements.txt").read_text()
-        python = await asyncio.to_thread(python_with, "toncenter", requirements, progress)
+        python = await asyncio.to_thread(python_with, "toncenter", REQUIREMENTS.read_text(), progress)
         self._keystore = tempfile.mkdtemp(prefix="cocoon-toncenter-")
         self._process = await asyncio.create_subprocess_exec(
             str(python),
-            str(_HERE / "toncenter_app.py"),
+            str(_PROGRAM),
             *("--host", self._host, "--port", str(self._port)),
             *("--config", str(self._config), "--keystore", f"{self._keystore}/"),
             stdin=asyncio.subprocess.PIPE,

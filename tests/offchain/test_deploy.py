@@ -121,7 +121,7 @@ async def test_deploy_offline_then_send_is_the_same_deployment(site: Site) -> No
         ({"mnemonic_file": None}, "there is no wallet"),
         ({"mnemonic_file": Path("/nonexistent")}, "can't be read"),
         ({"rules": Path("/nonexistent")}, "can't be read"),
-        ({"global_config": None}, "name its file with --global-config"),
+        ({"global_config": None}, "with --global-config"),
         ({"global_config": Path("/nonexistent")}, "check --global-config"),
         ({"send": Path("/nonexistent")}, "can't be read"),
         ({"yes": False}, "asks no questions"),

@@ -19,6 +19,7 @@ from pytoniq import LiteClient
 from pytoniq.liteclient.client import LiteServerError
 from pytoniq_core import Address, Builder, Cell
 
+from cocoon.bench.transfers import FUNDS_NANO, VALUE_NANO, make_transfers
 from cocoon.chain.lite import LiteChain
 from cocoon.chain.networks import NetworkName, load_global_config
 from cocoon.cli import main
@@ -26,6 +27,7 @@ from cocoon.decoding import decode_body, decode_data
 from cocoon.errors import ChainError, LyingServer
 from cocoon.wire.common import Excesses
 from cocoon_sandbox.boc import to_boc
+from cocoon_sandbox.control import request
 from cocoon_sandbox.message import build_external
 from cocoon_sandbox.treasury import Treasury
 
@@ -120,7 +122,9 @@ def test_up_is_ended_by_a_signal_and_leaves_a_chain_that_goes_on(tmp_path: Path,
     # the state before that transaction is in no memory any more, so the account's history is run again
     assert invoke("tx", given["transaction"], "--log", "--dir", str(directory)).exit_code == 0
     assert invoke("stop", "--dir", str(directory)).exit_code == 0
+    once_more, _ = start(directory, "--ephemeral")  # the directory is free as soon as `stop` returns
     assert process.wait(20) == 0
+    end(once_more)
 
 
 def test_up_after_a_kill_goes_on_with_every_balance(tmp_path: Path) -> None:
@@ -131,6 +135,30 @@ def test_up_after_a_kill_goes_on_with_every_balance(tmp_path: Path) -> None:
     process, _ = start(tmp_path)
     kept = json.loads(invoke("account", FRIEND, "--dir", str(tmp_path), "--json").stdout)
     assert kept["balance_nano"] == TON
+    end(process)
+
+
+async def test_up_killed_after_many_transactions_has_the_same_blocks_and_balances(tmp_path: Path) -> None:
+    """A client reconnects and finds the last block it knew; COCOON_MANY sets the number of transactions."""
+    many = make_transfers(int(os.environ.get("COCOON_MANY", "200")), int(time.time()), wallets=10)
+    process, found = start(tmp_path)
+    for wallet in many.wallets:
+        request(tmp_path, "faucet", address=wallet.to_str(), nano=FUNDS_NANO)
+    client = LiteClient.from_config(config(found), trust_level=1)
+    await client.connect()
+    await many.submit(client.raw_send_message)
+    before = {wallet: request(tmp_path, "account", address=wallet.to_str())["balance_nano"] for wallet in many.wallets}
+    last = (await client.get_masterchain_info())["last"]
+    process.kill()
+    process.communicate()
+    process, _ = start(tmp_path)
+    await client.reconnect(retry_delay=0)
+    known, _ = await client.lookup_block(-1, last["shard"], last["seqno"])
+    assert known.root_hash.hex() == last["root_hash"]
+    assert {wallet: (await client.get_account_state(wallet)).balance for wallet in many.wallets} == before
+    received = [(await client.get_account_state(receiver)).balance for receiver in many.receivers]
+    assert sum(received) > 0.99 * VALUE_NANO * many.transactions / 2  # less rent
+    await client.close()
     end(process)
 
 
@@ -153,6 +181,28 @@ def test_up_for_people_says_where_it_is_and_how_to_stop_it(tmp_path: Path) -> No
     assert f"cocoon sandbox stop --dir {tmp_path}" in said[3]
 
 
+def test_up_told_to_stop_before_it_has_started_ends_without_a_traceback(tmp_path: Path) -> None:
+    hook = tmp_path / "sitecustomize.py"  # the start takes as long as the test needs it to
+    hook.write_text(
+        "import asyncio, sys\n"
+        "from cocoon_sandbox.network import Network\n"
+        "async def start(self):\n"
+        "    print('starting', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "Network.start = start\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cocoon", "sandbox", "up", "--dir", str(tmp_path / "d")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "starting\n"
+    assert end(process) == (1, "error: stopped before it had started\n")
+
+
 @pytest.mark.parametrize("extra", [[], ["--ephemeral"]])
 def test_up_in_a_directory_in_use_is_refused(tmp_path: Path, extra: list[str]) -> None:
     process, _ = start(tmp_path)
@@ -173,7 +223,7 @@ def test_up_in_a_directory_in_use_is_refused(tmp_path: Path, extra: list[str]) -
     [
         (["--block-interval", "0"], "above 0"),
         (["--port", "1"], "choose another port"),
-        (["--host", "example"], "choose another"),
+        (["--host", "localhost"], "no IPv4 address"),
     ],
 )
 def test_up_with_what_can_not_be_is_one_clear_line(tmp_path: Path, options: list[str], said: str) -> None:
@@ -400,3 +450,21 @@ def test_network_sandbox_takes_the_config_of_this_directorys_sandbox(
     process, found = start(Path(".sandbox"), "--ephemeral")
     assert load_global_config(NetworkName.SANDBOX)["liteservers"][0]["port"] == found["port"]
     end(process)
+
+
+# ---- the bench ----
+
+
+def test_bench_sandbox_json_compares_the_same_transfers_and_bounds_memory() -> None:
+    """The command of docs/sandbox.md."""
+    result = CliRunner().invoke(main, ["bench", "sandbox", "--json", "--transactions", "200"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    transfers = document["transfers"]
+    assert transfers["ton_sandbox_in_node"]["transactions"] == transfers["network"]["transactions"] == 192
+    assert transfers["network_to_node"] > 0
+    assert document["requests"]["account_state_per_second_depth_16"] > 0
+    assert document["requests"]["getter_ms"]["median"] > 0
+    assert set(document["empty_block_ms"]) == {"10", "1000", "10000"}
+    assert document["memory"]["transactions"][-1] == 192
+    assert document["start_s"]["command"] > 0

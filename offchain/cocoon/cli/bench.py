@@ -56,3 +56,29 @@ def gas(as_json: bool, snapshot: bool) -> None:
             o.name, f"{o.total_gas:,}", str(o.transactions), f"{o.fees_nano / 1e9:.6f}", least, goal, existing
         )
     Console(width=128).print(table)
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--transactions", default=10_000, show_default=True, type=click.IntRange(16), help="How many to run.")
+def sandbox(as_json: bool, transactions: int) -> None:
+    """The local network against plain @ton/sandbox: transfers, requests with proofs, blocks, memory (minutes)."""
+    from ..bench.sandbox import measure
+
+    figures = measure(transactions, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    transfers, requests, memory = figures["transfers"], figures["requests"], figures["memory"]
+    for name, label in (("ton_sandbox_in_node", "@ton/sandbox in Node"), ("ledger", "ledger"), ("network", "network")):
+        click.echo(f"transfers, {label:<20} {transfers[name]['per_second']:>8} transactions/s")
+    click.echo(f"network against Node             {transfers['network_to_node']:>8} x")
+    for depth in (1, 16):
+        rate = requests[f"account_state_per_second_depth_{depth}"]
+        click.echo(f"account states, proven, depth {depth:<2}  {rate:>8} requests/s of {requests['accounts']} accounts")
+    click.echo(f"get-method                       {requests['getter_ms']['median']:>8} ms")
+    for accounts, taken in figures["empty_block_ms"].items():
+        click.echo(f"empty round, {accounts:>6} accounts      {taken['median']:>8} ms")
+    click.echo(f"start: command {figures['start_s']['command']} s, in process {figures['start_s']['in_process']} s")
+    for count, network, executor in zip(*memory.values(), strict=True):
+        click.echo(f"memory after {count:>6} transactions: {network} MiB, executor {executor} MiB")

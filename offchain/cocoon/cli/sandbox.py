@@ -102,8 +102,12 @@ def status(directory: Path, as_json: bool) -> None:
 @sandbox.command()
 @_common
 def stop(directory: Path, as_json: bool) -> None:
-    """End the sandbox."""
-    _show(_ask(directory, "stop"), as_json)
+    """End the sandbox, and wait until it has ended."""
+    from cocoon_sandbox.control import wait_until_free
+
+    result = _ask(directory, "stop")
+    wait_until_free(directory)
+    _show(result, as_json)
 
 
 @sandbox.command()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tonsdk.contract.wallet import WalletV4ContractR2
 
-from cocoon_sandbox import toolchain
+from cocoon_sandbox import toncenter, toolchain
 from cocoon_sandbox.errors import ToolchainError
 from cocoon_sandbox.treasury import Treasury
 from cocoon_sandbox.venvs import python_with
@@ -29,13 +29,9 @@ CLIENT_TIMEOUT_S = 90
 
 # The toncenter server's environment has pytonlib, so it serves for both.
 REQUIREMENTS = {
-    "toncenter": Path(toolchain.__file__).with_name("toncenter_requirements.txt").read_text(),
+    "toncenter": toncenter.REQUIREMENTS.read_text(),
     "clients": "aiohttp==3.14.5\ntonsdk==1.0.15\ntonutils==2.5.1\ntvm-valuetypes==0.0.12\n",
 }
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "clients: runs clients that have to be installed from PyPI or npm first")
 
 
 def environment(name: str) -> Path:

@@ -22,11 +22,6 @@ def faucet(address: str, ton: int) -> None:
     subprocess.run([*PLACE["cocoon"], "faucet", address, str(ton)], check=True, stdout=subprocess.DEVNULL)
 
 
-def next_block() -> None:
-    """Have the sandbox make a block."""
-    subprocess.run([*PLACE["cocoon"], "block"], check=True, stdout=subprocess.DEVNULL)
-
-
 def report(**found: Any) -> None:
     """Tell the test what the client saw."""
     print(json.dumps(found))
@@ -35,6 +30,8 @@ def report(**found: Any) -> None:
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 15.0) -> Any:
     """Ask again until the answer is a true one; TimeoutError when it isn't in time."""
     async with asyncio.timeout(seconds):
-        while not (found := await condition()):
+        while True:
+            found = await condition()
+            if found:
+                return found
             await asyncio.sleep(0.1)
-        return found

@@ -7,17 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness import FRIEND, NANO, PLACE, faucet, report, until
+from harness import FRIEND, PLACE, faucet, report, until
 from pytonlib import TonlibClient
 
+CONFIG = json.loads(Path(PLACE["global_config"]).read_text())
 SHARD = -(1 << 63)
 
 
 async def main() -> None:
-    config = json.loads(Path(PLACE["global_config"]).read_text())
     with tempfile.TemporaryDirectory() as keystore:
         loop = asyncio.get_running_loop()
-        client = TonlibClient(0, config, keystore, loop=loop, tonlib_timeout=20, verbosity_level=0)
+        client = TonlibClient(0, CONFIG, keystore, loop=loop, tonlib_timeout=20, verbosity_level=0)
         await client.init()
         await client.sync_tonlib()
         try:
@@ -44,11 +44,8 @@ async def use(client: Any) -> None:
     async def received() -> list[Any]:
         return [t for t in await client.get_transactions(FRIEND, limit=5) if t["in_msg"]["source"]]
 
-    transaction = next(
-        t
-        for t in await until(received)
-        if await same(t["in_msg"]["source"], wallet["friendly"]) and int(t["in_msg"]["value"]) == NANO
-    )
+    found = [t for t in await until(received) if same(t["in_msg"]["source"], wallet["friendly"])]
+    transaction = found[0]
     state = await client.raw_get_account_state(wallet["address"])
     last = (await client.get_masterchain_info())["last"]["seqno"]
     scanned = set()
@@ -61,6 +58,7 @@ async def use(client: Any) -> None:
     report(
         absent=absent["balance"],
         seqno=await seqno(),
+        received=[int(t["in_msg"]["value"]) for t in found],
         balance=int(state["balance"]),
         scanned=transaction["transaction_id"]["hash"] in scanned,
         blocks=last - first,
@@ -73,7 +71,7 @@ async def reached(seqno: Any, wanted: int) -> bool:
     return bool(await seqno() >= wanted)
 
 
-async def same(address: str, friendly: str) -> bool:
+def same(address: str, friendly: str) -> bool:
     return base64.urlsafe_b64decode(address)[2:34] == base64.urlsafe_b64decode(friendly)[2:34]
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness import FRIEND, NANO, PLACE, faucet, report, until
-from ton_core import Address, NetworkGlobalID
+from ton_core import NetworkGlobalID
 from tonutils.clients import LiteClient, ToncenterClient
 from tonutils.contracts import WalletV4R2, WalletV5R1
 
@@ -33,6 +34,16 @@ async def scan(client: Any) -> tuple[int, int]:
     return found, last
 
 
+async def funded(wallet: Any) -> bool:
+    await wallet.refresh()
+    return bool(wallet.balance == 10 * NANO)
+
+
+async def sent(client: Any, wallet: Any, wanted: int) -> bool:
+    await wallet.refresh()
+    return bool(wallet.is_active and (await client.run_get_method(wallet.address, "seqno"))[0] == wanted)
+
+
 async def main() -> None:
     client = make()
     await client.connect()
@@ -41,18 +52,11 @@ async def main() -> None:
         wallet, _, _, _ = kind.create(client)
         raw = wallet.address.to_str(is_user_friendly=False)
         faucet(raw, 10)
-        await wallet.refresh()
-        assert wallet.balance == 10 * NANO
+        await until(partial(funded, wallet))
         for wanted in (1, 2):
             await wallet.transfer(destination=FRIEND, amount=NANO // 2, body="hello")
 
-            async def sent(address: Address = wallet.address, wanted: int = wanted) -> bool:
-                await wallet.refresh()
-                if not wallet.is_active:
-                    return False
-                return bool((await client.run_get_method(address, "seqno"))[0] == wanted)
-
-            await until(sent)
+            await until(partial(sent, client, wallet, wanted))
         seqnos.append((await client.run_get_method(wallet.address, "seqno"))[0])
 
     async def received() -> Any:
