@@ -135,8 +135,8 @@ class Executor:
         message: Cell | bytes,
         now: int,
         lt: int,
-        prev_blocks: Cell | None = None,
-        libs: Cell | None = None,
+        prev_blocks: Cell | bytes | None = None,
+        libs: Cell | bytes | None = None,
         verbosity: Verbosity = "short",
         rand_seed: bytes | None = None,
     ) -> Executed:
@@ -192,8 +192,8 @@ class Executor:
         method: str | int,
         stack: Sequence[StackValue] = (),
         gas_limit: int = 10_000_000,
-        prev_blocks: Cell | None = None,
-        libs: Cell | None = None,
+        prev_blocks: Cell | bytes | None = None,
+        libs: Cell | bytes | None = None,
         verbosity: Verbosity = "short",
         rand_seed: bytes | None = None,
     ) -> GetterResult:

@@ -46,8 +46,9 @@ class Ledger:
     """A chain of accounts at time `now`. Not for use from several threads at once.
 
     `lt` is the last logical time used; `pending` holds messages in flight, oldest first; `prev_blocks` (a VmStackValue
-    tuple) is what PREVBLOCKSINFO shows to contracts; with a `verbosity` other than "short" each transaction's `vm_log`
-    is a full trace. `observer`, if set, is called with each transaction as it happens.
+    tuple) is what PREVBLOCKSINFO shows to contracts; `libs` is the root of the masterchain's library dictionary; with a
+    `verbosity` other than "short" each transaction's `vm_log` is a full trace. `observer`, if set, is called with each
+    transaction as it happens.
     """
 
     def __init__(
@@ -57,12 +58,13 @@ class Ledger:
         config: Cell | None = None,
         now: int = 1_700_000_000,
         verbosity: Verbosity = "short",
-        prev_blocks: Cell | None = None,
+        prev_blocks: Cell | bytes | None = None,
     ) -> None:
         self.executor = executor or Executor.shared()
         self.config = config or network_config()
         self.verbosity = verbosity
         self.prev_blocks = prev_blocks
+        self.libs: Cell | bytes | None = None
         self.now = now
         self.lt = LT_ALIGN
         self.accounts: dict[Address, AccountView] = {}
@@ -161,6 +163,7 @@ class Ledger:
                 now=self.now,
                 lt=lt,
                 prev_blocks=self.prev_blocks,
+                libs=self.libs,
                 verbosity=self.verbosity,
             )
         except SandboxError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 from pytoniq_core import Address as ForeignAddress
 
@@ -88,8 +87,8 @@ class Collator:
         ledger, chain = self.ledger, self.chain
         ledger.now = max(ledger.now, self._clock())
         if self.schedule.waiting:
-            # The executor takes a bag as well as a cell, and a bag costs less to make.
-            ledger.prev_blocks = cast("Any", self.previous_blocks(chain.head.master_ref.id, chain.head.key.id))
+            ledger.prev_blocks = self.previous_blocks(chain.head.master_ref.id, chain.head.key.id)
+            ledger.libs = chain.head.libraries.bag()
         shard_draft, master_draft = chain.drafts()
         shard, shard_limits = self._fill(BASECHAIN, shard_draft)
         master, master_limits = self._fill(MASTERCHAIN, master_draft)

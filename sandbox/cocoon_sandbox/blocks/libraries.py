@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cocoon_sandbox.state import dictionary
+from cocoon_sandbox.state.boc import to_boc
 from cocoon_sandbox.state.builder import Builder, Slice
 from cocoon_sandbox.state.cell import Cell
 from cocoon_sandbox.tlb.account import AccountHead
@@ -45,6 +46,10 @@ class LibraryBook:
             else:
                 editor.delete(key)
         return LibraryBook(editor.root, {account: found for account, found in published.items() if found})
+
+    def bag(self) -> bytes | None:
+        """The dictionary as the executor takes it; None if nothing is published."""
+        return None if self.root is None else to_boc(self.root.cell(_NO_AUG))
 
     def get(self, digest: bytes) -> Cell | None:
         """The library cell with this hash, if somebody publishes it."""

@@ -24,6 +24,7 @@ class Snapshot:
     head: Head
     ledger: LedgerSnapshot
     queue: QueueChange
+    fates: tuple[dict[bytes, int], frozenset[bytes]]
 
 
 def take_snapshot(collator: Collator, offset: int) -> Snapshot:
@@ -35,6 +36,7 @@ def take_snapshot(collator: Collator, offset: int) -> Snapshot:
         head=head,
         ledger=collator.ledger.snapshot(),
         queue=collator.store.queue_rows(),
+        fates=collator.schedule.fates(),
     )
 
 
@@ -49,6 +51,7 @@ def roll_back(collator: Collator, snapshot: Snapshot) -> None:
     ]
     collator.chain.head = snapshot.head
     ledger.restore(snapshot.ledger)
+    collator.schedule.restore(snapshot.fates)
     meta = collator.meta() | {"offset": str(snapshot.offset).encode()}
     collator.store.truncate(snapshot.seqno, changed, snapshot.queue, meta)
     collator.archive.forget_after(snapshot.seqno)

@@ -42,6 +42,16 @@ class Schedule:
         self._ledger = ledger
         self._due: dict[bytes, int] = {}
 
+    def fates(self) -> tuple[dict[bytes, int], frozenset[bytes]]:
+        """What was decided about internal messages: when each is due, which stay undelivered for good."""
+        return dict(self._due), frozenset(self.undeliverable)
+
+    def restore(self, fates: tuple[dict[bytes, int], frozenset[bytes]]) -> None:
+        """Go back to earlier `fates`; external messages accepted since are forgotten, as their blocks are."""
+        due, undeliverable = fates
+        self._due, self.undeliverable = dict(due), set(undeliverable)
+        self.inbound.clear()
+
     @property
     def waiting(self) -> int:
         """How many messages are in flight or wait for a block."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pytoniq_core import Address as ForeignAddress
 
@@ -151,8 +151,7 @@ async def run_smc_method(node: Node, query: dict[str, Any]) -> tuple[str, dict[s
         method=query["method_id"],
         stack=stack,
         gas_limit=1_000_000,
-        # The executor takes a bag as well as a cell, and the bag is at hand.
-        prev_blocks=cast("Any", node.previous_blocks(reference)),
+        prev_blocks=node.previous_blocks(reference),
         libs=None if libraries is None else to_pytoniq(libraries.cell(_NO_AUG)),
     )
     answer["exit_code"] = result.exit_code
