@@ -33,6 +33,7 @@ _STORAGE: dict[str, type[Struct]] = {
 _WALLETS = {"wallet v3r1": WALLET_V3_R1_CODE, "wallet v3r2": WALLET_V3_R2_CODE, "wallet v4r2": WALLET_V4_R2_CODE}
 _OPCODE_BITS = 32
 _BOUNCED = 0xFFFFFFFF
+_HEX_FROM = 1 << 64
 
 
 def with_decoded_messages(transaction: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def _contracts() -> dict[bytes, str]:
 
 
 def _plain(value: Any) -> Any:
-    """A wire value as JSON: structs as objects, addresses raw, bytes in hex, cells in base64."""
+    """A wire value as JSON: structs as objects, addresses raw, hashes, keys and bytes in hex, cells in base64."""
     if isinstance(value, Struct):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
     if isinstance(value, Address):
@@ -121,4 +122,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, int) and value >= _HEX_FROM:
+        return f"{value:#066x}"  # a hash or a key; other readers of JSON could not take the number anyway
     return value

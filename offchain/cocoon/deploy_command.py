@@ -20,7 +20,7 @@ from .chain.delivery import WalletOrder, deliver
 from .chain.lite import LiteChain
 from .chain.networks import NetworkName, check_network, load_global_config
 from .chain.trace import trace
-from .chain.wallet import Wallet, format_ton
+from .chain.wallet import Wallet, format_ton, needed_nano
 from .deploying import MAINNET_PRICES, Plan, PlannedContract, missing, plan, planned_in, verify
 from .deployment import Rules
 from .errors import CocoonError, DeployError, LyingServer
@@ -84,8 +84,7 @@ def main(network: str, **options: Any) -> None:
 
 
 async def _run(request: Request) -> dict[str, Any]:
-    if request.as_json and not (request.yes or request.dry_run or request.offline):
-        raise DeployError("--json asks no questions; add --yes or --dry-run")
+    _check_options(request)
     if request.send is not None:
         return await _send_signed(request, _read_signed(request.send))
     _check_build(request)
@@ -123,9 +122,14 @@ def _sign_offline(request: Request, path: Path, wallet: Wallet, rules: Rules) ->
         raise DeployError(
             "--offline needs --seqno: the wallet's next one (0 if it is not deployed), as an explorer shows it"
         )
-    valid_until = request.valid_until or int(time.time()) + _OFFLINE_VALID_SEC
+    now = int(time.time())
+    valid_until = now + _OFFLINE_VALID_SEC if request.valid_until is None else request.valid_until
+    if valid_until <= now:
+        raise DeployError(f"--valid-until {valid_until} ({_utc(valid_until)}) has passed; give a later time")
     wanted = plan(rules, MAINNET_PRICES)
     _show_plan(request, wallet.address, wanted, wanted, rules, None)
+    if request.dry_run:
+        return _result(request, wallet.address, wanted, rules)
     _confirm(request, "sign this")
     message = wallet.sign_all(wanted.transfers(), seqno=request.seqno, valid_until=valid_until)
     _write(path, to_boc(message))
@@ -161,6 +165,9 @@ async def _send_signed(request: Request, message: Cell) -> dict[str, Any]:
         result = _result(request, wallet, wanted, None)
         if request.dry_run:
             return result
+        if order.seqno == 0 and account.status == "nonexist":
+            values = sum(contract.value_nano for contract in contracts)
+            raise DeployError(f"the wallet is empty; send it {format_ton(values)} and some for fees, then try again")
         _confirm(request, "send it")
         transactions = await trace(chain, await deliver(chain, message))
         await verify(chain, contracts)
@@ -168,6 +175,16 @@ async def _send_signed(request: Request, message: Cell) -> dict[str, Any]:
 
 
 # ---- input ----
+
+
+def _check_options(request: Request) -> None:
+    """Refuse what would be ignored or asked of nobody."""
+    if request.as_json and not (request.yes or request.dry_run):
+        raise DeployError("--json asks no questions; add --yes or --dry-run")
+    if request.offline is not None and request.send is not None:
+        raise DeployError("--offline signs on one machine, --send sends on another; give one of them")
+    if request.offline is None and (request.seqno is not None or request.valid_until is not None):
+        raise DeployError("--seqno and --valid-until are for --offline; otherwise the chain says")
 
 
 def _check_build(request: Request) -> None:
@@ -193,7 +210,7 @@ def _wallet(request: Request) -> Wallet:
     if request.mnemonic_file is not None:
         try:
             words = request.mnemonic_file.read_text()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise DeployError(f"the mnemonic can't be read: {error}; check --mnemonic-file") from error
     else:
         words = os.environ.get("COCOON_MNEMONIC", "")
@@ -209,7 +226,7 @@ def _rules(request: Request, wallet: Wallet) -> Rules:
         return parse_rules("{}", wallet.address)
     try:
         return parse_rules(request.rules.read_text(), wallet.address)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DeployError(f"the rules can't be read: {error}; check --rules") from error
 
 
@@ -236,6 +253,7 @@ def _show_plan(
             _say(request, f"          {name} = {value}")
     if todo.fees_nano:
         _say(request, f"costs     {format_ton(todo.total_nano)} at most, {format_ton(todo.fees_nano)} of it fees")
+        _say(request, f"needs     {format_ton(needed_nano(todo.transfers()))} in the wallet; what is not used stays there")
 
 
 def _confirm(request: Request, what: str) -> None:

@@ -26,8 +26,8 @@ MAX_LEASE_SEC = 366 * 86400
 def parse_rules(text: str, owner: Address) -> Rules:
     """Rules for `owner` with what the JSON object `text` overrides. DeployError if unknown or out of bounds."""
     try:
-        given = json.loads(text)
-    except ValueError as error:
+        given = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
         raise DeployError(f"the rules are no JSON: {error}") from error
     if not isinstance(given, dict):
         raise DeployError('the rules must be a JSON object such as {"min_stake_nano": 10000000000}')
@@ -50,6 +50,16 @@ def parse_rules(text: str, owner: Address) -> Rules:
     if problems := check_rules(rules):
         raise DeployError("these rules are out of bounds: " + "; ".join(problems))
     return rules
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets the last of several values win; who wrote two meant one of them."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise DeployError(f"rule {name} is given twice; leave one")
+        found[name] = value
+    return found
 
 
 def rules_to_json(rules: Rules) -> dict[str, Any]:
@@ -111,6 +121,8 @@ def parse_address(text: object, what: str) -> Address:
         address = Address(str(text))
     except Exception as error:
         raise DeployError(f"{what} {text!r} is no TON address") from error
+    if len(address.hash_part) != 32:
+        raise DeployError(f"{what} {text!r} is no TON address: its account id has not 64 hex digits")
     if address.wc != 0:
         raise DeployError(f"{what} {text!r} is in workchain {address.wc}; the contracts live in workchain 0")
     return address

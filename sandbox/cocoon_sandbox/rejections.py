@@ -72,6 +72,7 @@ class WatchedNetwork(Network):
                 now=rejection.now,
                 lt=rejection.account.last_lt + 1,
                 prev_blocks=self.ledger.prev_blocks,
+                libs=self.ledger.libs,
                 verbosity=verbosity,
             )
         except MessageRejected as error:

@@ -8,13 +8,12 @@ kept in memory; else its whole history is run again from its first transaction.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
 
 from pytoniq_core import Address
 
 from cocoon_sandbox.account import AccountView, empty_account
 from cocoon_sandbox.blocks.archive import NotAvailable
-from cocoon_sandbox.blocks.store import StoredTransaction
+from cocoon_sandbox.blocks.store import StoredBlock, StoredTransaction
 from cocoon_sandbox.boc import parse_boc
 from cocoon_sandbox.errors import SandboxError
 from cocoon_sandbox.executor import Executed, Verbosity
@@ -27,6 +26,7 @@ from cocoon_sandbox.transaction import Transaction
 __all__ = ["replay"]
 
 _LONGEST_HISTORY = 2_000
+_NO_AUG = dictionary.NoAugmentation()
 
 
 async def replay(network: Network, target: StoredTransaction, verbosity: Verbosity) -> str:
@@ -69,6 +69,17 @@ def _account_before(network: Network, target: StoredTransaction) -> AccountView 
     return empty_account(address) if value is None else AccountView(address, to_boc(value.cell()))
 
 
+def _libraries(network: Network, reference: StoredBlock | None) -> bytes | None:
+    """The libraries published as of a masterchain block, or today's where its state is not in memory any more."""
+    if reference is None:
+        return None
+    try:
+        published = network.archive.state(reference.id).state.libraries
+    except NotAvailable:
+        return network.chain.head.libraries.bag()  # if they were others then, the transaction's hash will show it
+    return None if published is None else to_boc(published.cell(_NO_AUG))
+
+
 async def _run(network: Network, account: AccountView, step: StoredTransaction, verbosity: Verbosity) -> Executed:
     """Run one stored transaction again; SandboxError unless it comes out the same."""
     stored = Transaction(parse_boc(step.boc, verify=False), workchain=step.workchain)
@@ -82,8 +93,8 @@ async def _run(network: Network, account: AccountView, step: StoredTransaction, 
         message=stored.in_msg.cell,
         now=stored.now,
         lt=stored.lt,
-        # The executor takes a bag as well as a cell, and the bag is at hand.
-        prev_blocks=None if reference is None else cast("Any", network.previous_blocks(reference.id)),
+        prev_blocks=None if reference is None else network.previous_blocks(reference.id),
+        libs=_libraries(network, reference),
         verbosity=verbosity,
     )
     if done.transaction.hash != stored.hash:

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 import urllib.error
 import urllib.request
 from collections import deque
@@ -32,14 +31,17 @@ _POLL_S = 0.1
 
 
 class Toncenter:
-    """One server process for the network of a global configuration file. Port 0 is any free one."""
+    """One server process for the network of a global configuration file. Port 0 is any free one.
+
+    It keeps its tonlib's files in a directory beside that file, which is removed when it stops.
+    """
 
     def __init__(self, config: Path, host: str, port: int) -> None:
         self.url = ""
         self._config = config
         self._host = host
         self._port = port
-        self._keystore = ""
+        self._keystore = config.with_name("toncenter")
         self._process: asyncio.subprocess.Process | None = None
         self._said: deque[str] = deque(maxlen=20)
         self._reader: asyncio.Task[None] | None = None
@@ -47,7 +49,8 @@ class Toncenter:
     async def start(self, progress: Callable[[str], None] | None = None) -> None:
         """Install the server if need be, start it, and wait until it answers; `url` is its API's base then."""
         python = await asyncio.to_thread(python_with, "toncenter", REQUIREMENTS.read_text(), progress)
-        self._keystore = tempfile.mkdtemp(prefix="cocoon-toncenter-")
+        shutil.rmtree(self._keystore, ignore_errors=True)  # of a process that was killed
+        self._keystore.mkdir()
         self._process = await asyncio.create_subprocess_exec(
             str(python),
             str(_PROGRAM),

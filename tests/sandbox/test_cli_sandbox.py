@@ -22,7 +22,9 @@ from pytoniq_core import Address, Builder, Cell
 from cocoon.bench.transfers import FUNDS_NANO, VALUE_NANO, make_transfers
 from cocoon.chain.lite import LiteChain
 from cocoon.chain.networks import NetworkName, load_global_config
+from cocoon.chain.wallet import Wallet
 from cocoon.cli import main
+from cocoon.contracts_build import load
 from cocoon.decoding import decode_body, decode_data
 from cocoon.errors import ChainError, LyingServer
 from cocoon.wire.common import Excesses
@@ -34,6 +36,7 @@ from cocoon_sandbox.treasury import Treasury
 TON = 10**9
 FRIEND = "0:" + "22" * 32
 OTHER = "0:" + "33" * 32
+DEPLOY = Path(__file__).parents[2] / "deploy.py"
 
 type Run = Callable[..., dict[str, Any]]
 
@@ -442,7 +445,7 @@ async def test_fault_lie_about_a_getter_is_told_to_clients(run: Run, up: dict[st
 # ---- the default configuration of `--network sandbox` ----
 
 
-def test_network_sandbox_takes_the_config_of_this_directorys_sandbox(
+def test_deploy_to_network_sandbox_finds_the_sandbox_of_this_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -450,22 +453,24 @@ def test_network_sandbox_takes_the_config_of_this_directorys_sandbox(
         load_global_config(NetworkName.SANDBOX)
     process, found = start(Path(".sandbox"), "--ephemeral")
     assert load_global_config(NetworkName.SANDBOX)["liteservers"][0]["port"] == found["port"]
+    registry = deploy(Wallet.new_mnemonic())
+    shown = json.loads(invoke("account", registry, "--json").stdout)
+    assert shown["decoded"]["Registry"]["policy"]["version"] == 1
+    assert shown["decoded"]["Registry"]["worker_code_hash"] == f"0x{load('Worker').hash.hex()}"
+    assert "policy version" in invoke("account", registry).stdout
     end(process)
 
 
-# ---- the bench ----
-
-
-def test_bench_sandbox_json_compares_the_same_transfers_and_bounds_memory() -> None:
-    """The command of docs/sandbox.md."""
-    result = CliRunner().invoke(main, ["bench", "sandbox", "--json", "--transactions", "200"])
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
-    transfers = document["transfers"]
-    assert transfers["ton_sandbox_in_node"]["transactions"] == transfers["network"]["transactions"] == 192
-    assert transfers["network_to_node"] > 0
-    assert document["requests"]["account_state_per_second_depth_16"] > 0
-    assert document["requests"]["getter_ms"]["median"] > 0
-    assert set(document["empty_block_ms"]) == {"10", "1000", "10000"}
-    assert document["memory"]["transactions"][-1] == 192
-    assert document["start_s"]["command"] > 0
+def deploy(words: str) -> str:
+    """Have deploy.py deploy the contracts, as in another terminal; returns the Registry's address."""
+    assert invoke("faucet", Wallet.from_mnemonic(words).address.to_str(), "10").exit_code == 0
+    done = subprocess.run(
+        [sys.executable, str(DEPLOY), "--network", "sandbox", "--yes", "--json", "--trust-build"],
+        env={**os.environ, "COCOON_MNEMONIC": words},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    registry: str = json.loads(done.stdout)["registry"]
+    return registry

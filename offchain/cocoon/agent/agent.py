@@ -75,9 +75,10 @@ class Agent:
         """Until cancelled. Raises SetupError or a JournalError, alone or in an exception group."""
         deployment = Deployment(self.registry)
         worker = deployment.worker(self.worker_index)
-        self.journal.claim(worker, self.chain.global_id)
         upkeep = Upkeep(self.chain, self.signer, worker, self.worker_index, self.wallet.address, self.offer)
         prices = await self._patiently(upkeep)
+        # not before: a mistyped worker must not get the journal
+        self.journal.claim(worker, self.chain.global_id)
         watcher = Watcher(self.chain, deployment, worker, self.journal)
         outbox = Outbox(self.chain, self.wallet, self.journal, prices)
         turns = asyncio.Semaphore(self.pace.concurrency)

@@ -35,7 +35,10 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
     progress: told about fetching and compiling the model.
     """
     wallet, network = config.wallet(), _read_network(config)
-    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"the data directory {config.data_dir} can't be made: {error}; choose another") from error
     with contextlib.closing(Journal(config.data_dir / "journal.sqlite")) as journal:
         kernel = await asyncio.to_thread(load_kernel, config.kernel, progress)
         signer = await ensure_signer(config.socket)
@@ -79,8 +82,13 @@ def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:
         raise SetupError(f"there is no kernel {spec!r}: use smollm2-135m-instruct, or module:factory")
     try:
         made: Kernel = getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError) as error:
-        raise SetupError(f"the kernel {spec!r} can't be loaded: {error}") from error
+        named = made.model_id
+    except CocoonError:
+        raise
+    except Exception as error:  # code of somebody else's
+        raise SetupError(f"the kernel {spec!r} can't be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(named, bytes) or len(named) != 32:
+        raise SetupError(f"the kernel {spec!r} names no model: its model_id must be 32 bytes")
     return made
 
 

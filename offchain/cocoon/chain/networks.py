@@ -47,13 +47,13 @@ def load_global_config(network: NetworkName, path: Path | None = None) -> dict[s
     if path is not None:
         try:
             text = path.read_text()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ChainError(f"the global configuration can't be read: {error}; check --global-config") from error
     else:
         text = _download(_URLS[network])
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChainError(f"the global configuration is no JSON ({error}); get a new one") from error
     if not isinstance(config, dict):
         raise ChainError("the global configuration is not a JSON object; get a new one")

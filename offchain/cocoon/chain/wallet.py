@@ -21,7 +21,7 @@ from ..wire.common import state_init as make_state_init
 from .base import Chain, ChainTransaction
 from .delivery import deliver, patiently, wallet_seqno
 
-__all__ = ["Transfer", "Wallet", "format_ton"]
+__all__ = ["Transfer", "Wallet", "format_ton", "needed_nano"]
 
 SUBWALLET = 698983191
 MAX_TRANSFERS = 4
@@ -143,7 +143,7 @@ class Wallet:
         """
         async with self._lock:
             account = await patiently(lambda: chain.account(self.address))
-            needed = sum(transfer.value for transfer in transfers) + _FEE_MARGIN
+            needed = needed_nano(transfers)
             if account.balance < needed:
                 raise WalletError(
                     f"wallet {self.address.to_str(is_bounceable=False)} holds {format_ton(account.balance)} and needs "
@@ -171,6 +171,11 @@ def _outgoing(transfer: Transfer) -> Cell:
         message.store_bit(1).store_ref(transfer.body)
     cell: Cell = message.end_cell()
     return cell
+
+
+def needed_nano(transfers: Sequence[Transfer]) -> int:
+    """What a wallet must hold to send these, a margin for fees included."""
+    return sum(transfer.value for transfer in transfers) + _FEE_MARGIN
 
 
 def format_ton(nano: int) -> str:

@@ -15,6 +15,7 @@ import click
 __all__ = ["sandbox"]
 
 DEFAULT_DIR = Path(".sandbox")
+_LONGEST_TEXT = 120  # what is longer is a cell, and --json shows all of it
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -338,4 +339,5 @@ def _text(name: str, value: Any) -> str:
         from ..chain.wallet import format_ton
 
         return str(format_ton(value))
-    return str(value)
+    text = str(value)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 30]}... ({len(text)} characters)"

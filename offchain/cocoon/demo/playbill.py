@@ -8,6 +8,7 @@ from typing import Any
 from pytoniq_core import Address
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from ..chain.base import ChainTransaction
 from ..chain.wallet import format_ton
@@ -15,6 +16,7 @@ from ..chain.wallet import format_ton
 __all__ = ["Playbill"]
 
 _BLACK_HOLE = Address((0, bytes(32)))
+_TITLE_CELLS = 60
 
 
 class Playbill:
@@ -33,13 +35,16 @@ class Playbill:
         self.console.print(f"\n[bold]{title}[/bold]")
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}", soft_wrap=True)
+        self.console.print(Text(f"  {text}"), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         self.console.print(Panel(text, style="bold yellow", expand=False))
 
     def quote(self, title: str, text: str) -> None:
-        self.console.print(Panel(text, title=title, title_align="left", expand=False))
+        """What others wrote: none of it is markup, and none of it reaches the terminal as a control sequence."""
+        label = Text(_printable(title).replace("\n", " "))
+        label.truncate(_TITLE_CELLS, overflow="ellipsis")
+        self.console.print(Panel(Text(_printable(text)), title=label, title_align="left", expand=False))
 
     def record(self, what: str, transactions: Iterable[ChainTransaction]) -> None:
         """Remember and print the transactions that `what` took, with what validators collected for each."""
@@ -64,3 +69,7 @@ class Playbill:
 
     def money(self, who: str, before: int, after: int) -> None:
         self.say(f"{who}: {format_ton(before)} before, {format_ton(after)} after ({(after - before) / 1e9:+.9f})")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)

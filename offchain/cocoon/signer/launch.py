@@ -28,7 +28,11 @@ async def ensure_signer(path: Path, *, log: Path | None = None) -> SignerClient:
         return client
     prepare_socket_directory(path)
     log = path.with_suffix(".log") if log is None else log
-    with log.open("ab") as output:
+    try:
+        output = log.open("ab")
+    except OSError as error:
+        raise SignerUnavailable(f"{log} can't be written: {error}; free or unlock the disk") from error
+    with output:
         process = subprocess.Popen(  # noqa: ASYNC220  fork and exec only; it is waited for below without blocking
             [sys.executable, "-m", "cocoon.signer", "--socket", str(path)],
             stdin=subprocess.DEVNULL,
@@ -40,12 +44,18 @@ async def ensure_signer(path: Path, *, log: Path | None = None) -> SignerClient:
         async with asyncio.timeout(_START_SEC):
             while not await _answers(client):
                 if process.poll() is not None:
-                    raise SignerUnavailable(f"the signer ended at once with status {process.returncode}: see {log}")
+                    raise SignerUnavailable(f"the signer ended at once with status {process.returncode}: {_last_line(log)}")
                 await asyncio.sleep(_POLL_SEC)
     except TimeoutError as error:
         process.terminate()
         raise SignerUnavailable(f"the signer did not come up within {_START_SEC:.0f} s: see {log}") from error
     return client
+
+
+def _last_line(log: Path) -> str:
+    """What a signer said before it ended."""
+    said = log.read_text(errors="replace").split("\n")
+    return next((line for line in reversed(said) if line.strip()), f"see {log}")
 
 
 async def _answers(client: SignerClient) -> bool:

@@ -52,6 +52,8 @@ class SignerServer:
         """Until stopped. SignerUnavailable if the socket can't be had, in particular if another signer has it."""
         prepare_socket_directory(self._path)
         with _exclusive(self._path.with_suffix(self._path.suffix + ".lock")):
+            if self._path.exists() and not self._path.is_socket():
+                raise SignerUnavailable(f"{self._path} is a file of something else: choose another socket")
             self._path.unlink(missing_ok=True)
             server = await asyncio.start_unix_server(self._connection, self._path)
             async with server:
@@ -137,8 +139,11 @@ def prepare_socket_directory(path: Path) -> None:
     """Makes the socket's directory, for this user only. SignerUnavailable if it is open to others."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise SignerUnavailable(f"{path} is too long for a socket: choose a path below {_MAX_SOCKET_PATH} bytes")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.parent.stat()
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.parent.stat()
+    except OSError as error:
+        raise SignerUnavailable(f"{path.parent} can't be made: {error}; choose another directory") from error
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise SignerUnavailable(
             f"{path.parent} is open to other users: chmod 700 it, or choose a directory of your own for the socket"

@@ -47,10 +47,11 @@ class Schedule:
         return dict(self._due), frozenset(self.undeliverable)
 
     def restore(self, fates: tuple[dict[bytes, int], frozenset[bytes]]) -> None:
-        """Go back to earlier `fates`; external messages accepted since are forgotten, as their blocks are."""
+        """Go back to earlier `fates`; external messages that wait are refused, as their chain is gone."""
         due, undeliverable = fates
         self._due, self.undeliverable = dict(due), set(undeliverable)
-        self.inbound.clear()
+        while self.inbound:
+            self.inbound.popleft().verdict(SandboxError("the chain was rolled back before this message: send it again"))
 
     @property
     def waiting(self) -> int:
