@@ -165,9 +165,11 @@ async def _send_signed(request: Request, message: Cell) -> dict[str, Any]:
         result = _result(request, wallet, wanted, None)
         if request.dry_run:
             return result
-        if order.seqno == 0 and account.status == "nonexist":
-            values = sum(contract.value_nano for contract in contracts)
-            raise DeployError(f"the wallet is empty; send it {format_ton(values)} and some for fees, then try again")
+        if account.balance < (needed := needed_nano(wanted.transfers())):
+            raise DeployError(
+                f"the wallet holds {format_ton(account.balance)} and needs {format_ton(needed)} (fees included); "
+                f"send it more and try again"
+            )
         _confirm(request, "send it")
         transactions = await trace(chain, await deliver(chain, message))
         await verify(chain, contracts)
@@ -253,7 +255,10 @@ def _show_plan(
             _say(request, f"          {name} = {value}")
     if todo.fees_nano:
         _say(request, f"costs     {format_ton(todo.total_nano)} at most, {format_ton(todo.fees_nano)} of it fees")
-        _say(request, f"needs     {format_ton(needed_nano(todo.transfers()))} in the wallet; what is not used stays there")
+        _say(
+            request,
+            f"needs     {format_ton(needed_nano(todo.transfers()))} in the wallet; what is not used stays there",
+        )
 
 
 def _confirm(request: Request, what: str) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
 
 from ..chain.wallet import Wallet
+from ..errors import CocoonError
 from ..wire.common import ModelTerms
 from .agent import Pace
 from .compute import Limits
 from .errors import SetupError
+from .settings import read_settings
 
 __all__ = ["DEFAULT_TERMS", "MNEMONIC_VARIABLE", "AgentConfig"]
 
@@ -61,23 +63,12 @@ class AgentConfig:
         try:
             with path.open("rb") as file:
                 found = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SetupError(f"can't read the configuration {path}: {error}") from error
-        unknown = found.keys() - {f.name for f in fields(cls)}
-        if unknown:
-            raise SetupError(f"{path}: unknown settings {', '.join(sorted(unknown))}")
         try:
-            made: dict[str, Any] = dict(found)
-            for name in ("network", "data_dir", "wallet_key", "signer_socket"):
-                if name in made:
-                    made[name] = path.parent / Path(made[name]).expanduser()
-            made["registry"] = Address(made["registry"])
-            for name, table in (("terms", ModelTerms), ("limits", Limits), ("pace", Pace)):
-                if name in made:
-                    made[name] = table(**made[name])
-            return cls(**made)
-        except Exception as error:
-            raise SetupError(f"{path}: {error}; see AgentConfig for what each setting must be") from error
+            return cls(**read_settings(found, cls, path.parent))
+        except CocoonError as error:
+            raise SetupError(f"{path}: {error}") from error
 
     @property
     def socket(self) -> Path:

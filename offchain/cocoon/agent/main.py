@@ -58,10 +58,10 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
         try:
             await agent.run()
         except BaseExceptionGroup as group:
-            error = _first(group)
-            if error is None:
+            ours = _first(group)
+            if ours is None:
                 raise
-            raise error from group
+            raise ours from group
         finally:
             await signer.close()
             await chain.close()

@@ -153,7 +153,9 @@ class LiteChain:
             match = _EXIT_CODE.search(error.text)
             code = None if match is None else int(match[1])
             # servers append the executor's log
-            detail = f"exit code {code}" if code is not None else (error.text.strip() or "no reason given").splitlines()[0]
+            detail = (
+                f"exit code {code}" if code is not None else (error.text.strip() or "no reason given").splitlines()[0]
+            )
             raise MessageRefused(f"the message was not accepted: {detail}", code) from error
         self._head_asked_at = float("-inf")
 

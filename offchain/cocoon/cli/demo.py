@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 import click
 
@@ -24,6 +27,16 @@ def demo(prompt: str, max_tokens: int, as_json: bool) -> None:
 
     console = Console(file=sys.stderr if as_json else None, highlight=False)
     prepare(console)
-    figures = asyncio.run(play(prompt, max_tokens, console))
+    try:
+        figures = asyncio.run(_until_terminated(play(prompt, max_tokens, console)))
+    except asyncio.CancelledError as error:
+        raise click.Abort from error
     if as_json:
         click.echo(json.dumps(figures, indent=2))
+
+
+async def _until_terminated[T](story: Coroutine[Any, Any, T]) -> T:
+    """SIGTERM ends the demo as Ctrl-C does: with its processes and files."""
+    playing = asyncio.ensure_future(story)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+    return await playing

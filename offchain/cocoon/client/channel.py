@@ -155,6 +155,8 @@ class Channel:
 
     async def top_up(self, amount: int) -> Done:
         """Add exactly `amount` to the deposit."""
+        if amount <= 0:
+            raise ClientError(f"can't top up by {amount} nanoTON; give an amount above 0")
         return await self._do(TopUpEscrow(self.new_query_id()), amount + (await self.fees()).top_up())
 
     async def voucher(self, cumulative: int, receipt_chain: int = 0) -> ClaimVoucher:

@@ -76,6 +76,10 @@ class Client:
         refused unless `allow_unattested`: nothing is confidential then. BindFailed, with the refund, if the worker or
         the registry refuses.
         """
+        if deposit <= 0 or term <= 0:
+            raise ClientError(f"a channel needs a deposit and a term above 0, not {deposit} nanoTON for {term} s")
+        if not 0 <= worker_index < 1 << 64:
+            raise ClientError(f"there is no worker {worker_index}; indices are whole numbers from 0")
         worker = self.deployment.worker(worker_index)
         await self._check_attested(worker, allow_unattested)
         key, salt = Ed25519PrivateKey.generate(), secrets.randbits(63)

@@ -34,6 +34,8 @@ _ALL = 1 << 20
 
 async def post_job(channel: Channel, request: dict[str, Any], *, max_fee: int, duration: int) -> Job:
     """See `Channel.post_job`."""
+    if not isinstance(request, dict):
+        raise ClientError('a request is an object such as {"prompt": "..."}; the worker would refuse anything else')
     chain, worker = channel.chain, channel.stored.worker
     state = await channel.state()
     binding = _usable_binding(channel, state)
@@ -92,7 +94,10 @@ def _check_size(body: Cell, fees: Fees) -> None:
     cells, bits = count_cells(body)
     most = fees.call("forwardFee", fees.constant("MAX_REQUEST_BITS"), fees.constant("MAX_REQUEST_CELLS"))
     if fees.call("forwardFee", bits, cells) > most:
-        raise ClientError(f"the encrypted request takes {bits // 8} bytes, more than the escrow carries; shorten it")
+        raise ClientError(
+            f"the encrypted request takes {bits // 8} bytes, more than the {fees.constant('MAX_REQUEST_BITS') // 8} "
+            f"that the escrow carries; shorten it"
+        )
 
 
 def _admitted(channel: Channel, stored: StoredJob, caused: list[ChainTransaction]) -> Job:

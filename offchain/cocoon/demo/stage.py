@@ -107,7 +107,12 @@ class Stage:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, err = await process.communicate()
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:  # the demo was told to stop
+                process.kill()
+                await process.wait()
         if process.returncode != 0:
             raise DemoFailed(f"deploy.py failed: {err.decode()[-_LOG_TAIL:]}")
         result: dict[str, Any] = json.loads(out)

@@ -18,7 +18,7 @@ from ..chain.trace import trace
 from ..chain.wallet import Wallet, format_ton
 from ..client.channel import Channel
 from ..client.client import Client
-from ..client.outcomes import Answer, Expired
+from ..client.outcomes import Answer, Expired, Rejected
 from ..crypto.ed25519 import public_key, sign
 from ..crypto.hpke import HpkePrivateKey
 from ..crypto.statements import identity, receipt
@@ -29,7 +29,7 @@ from ..kernels.engine import Engine
 from ..registration import Registered, register_worker
 from ..wire.blob import bytes_to_cell
 from ..wire.common import Kind
-from ..wire.escrow import SignedReceipt
+from ..wire.escrow import RejectReason, SignedReceipt
 from ..wire.worker import SetIdentity, SetOffer, WorkerStatus, WorkerStorage
 from .playbill import Playbill
 from .stage import TON, AgentProcess, DemoFailed, Stage
@@ -178,6 +178,8 @@ class _Story:
         bill.record("PostJob: the prompt, encrypted to the worker's key", job.transactions)
         bill.say("waiting for the worker: it sees the job on the chain, decrypts it, runs the model, delivers …")
         outcome = await job.result()
+        if isinstance(outcome, Rejected) and outcome.reason == RejectReason.TOO_LONG:
+            raise DemoFailed("the prompt does not fit the model's context, so the worker rejected it; shorten --prompt")
         if not isinstance(outcome, Answer):
             raise DemoFailed(f"the job was not answered: {outcome}")
         bill.record("DeliverJob: the encrypted answer, paid", await trace(stage.chain, outcome.transaction))

@@ -44,7 +44,9 @@ async def ensure_signer(path: Path, *, log: Path | None = None) -> SignerClient:
         async with asyncio.timeout(_START_SEC):
             while not await _answers(client):
                 if process.poll() is not None:
-                    raise SignerUnavailable(f"the signer ended at once with status {process.returncode}: {_last_line(log)}")
+                    raise SignerUnavailable(
+                        f"the signer ended at once with status {process.returncode}: {_last_line(log)}"
+                    )
                 await asyncio.sleep(_POLL_SEC)
     except TimeoutError as error:
         process.terminate()

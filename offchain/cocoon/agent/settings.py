@@ -1,0 +1,101 @@
+"""The settings of an agent's TOML file, each checked for type and bounds: a mistake is named before anything starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..errors import DeployError
+from ..rules import parse_address
+from ..wire.common import ModelTerms
+from .agent import Pace
+from .compute import Limits
+from .errors import SetupError
+
+__all__ = ["read_settings"]
+
+_PATHS = ("network", "data_dir", "wallet_key", "signer_socket")
+_TABLES: dict[str, type] = {"terms": ModelTerms, "limits": Limits, "pace": Pace}
+_MAX_FORCED_SLOTS = 8  # the Worker contract's; a test compares
+_MAX_INDEX = (1 << 64) - 1
+
+
+def read_settings(given: dict[str, Any], kind: type, directory: Path) -> dict[str, Any]:
+    """Arguments for the dataclass `kind` (AgentConfig) out of a parsed TOML file in `directory`. SetupError."""
+    _check_names(given, kind, "")
+    return {name: _setting(name, value, directory) for name, value in given.items()}
+
+
+def _setting(name: str, value: Any, directory: Path) -> Any:
+    if name in _PATHS:
+        try:
+            return directory / Path(_text(name, value)).expanduser()
+        except RuntimeError as error:  # ~ of a user who does not exist
+            raise SetupError(f"{name} = {value!r}: {error}") from error
+    if name in _TABLES:
+        return _table(name, value)
+    if name == "registry":
+        try:
+            return parse_address(_text(name, value), name)
+        except DeployError as error:
+            raise SetupError(str(error)) from error
+    if name == "kernel":
+        return _text(name, value)
+    if name == "worker_index":
+        return _whole(name, value, 0, _MAX_INDEX)
+    if name == "forced_slots":
+        return _whole(name, value, 0, _MAX_FORCED_SLOTS)
+    return _seconds(name, value)  # stale_after_sec
+
+
+def _table(name: str, value: Any) -> Any:
+    kind = _TABLES[name]
+    if not isinstance(value, dict):
+        raise SetupError(f"{name} must be a table: write [{name}] and its settings below")
+    _check_names(value, kind, f"{name}.")
+    checks: dict[type, Callable[[str, Any], Any]] = {int: _count, float: _seconds}
+    if kind is ModelTerms:
+        return ModelTerms(**{entry: _term(f"{name}.{entry}", amount) for entry, amount in value.items()})
+    hints = get_type_hints(kind)
+    return kind(**{entry: checks[hints[entry]](f"{name}.{entry}", number) for entry, number in value.items()})
+
+
+def _check_names(given: dict[str, Any], kind: type, prefix: str) -> None:
+    known = fields(kind)
+    if unknown := sorted(given.keys() - {field.name for field in known}):
+        names = ", ".join(field.name for field in known)
+        raise SetupError(f"unknown settings {', '.join(prefix + name for name in unknown)}; known are {names}")
+    needed = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
+    if absent := [prefix + name for name in needed if name not in given]:
+        raise SetupError(f"{', '.join(absent)} must be set")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise SetupError(f"{name} must be a text in quotes, not {value!r}")
+    return value
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise SetupError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    return _whole(name, value, 1, (1 << 31) - 1)
+
+
+def _term(name: str, value: Any) -> int:
+    """Nanotons; or seconds, of which the contract wants at least one."""
+    return _whole(name, value, 1, (1 << 32) - 1) if name.endswith("_sec") else _whole(name, value, 0, (1 << 64) - 1)
+
+
+def _seconds(name: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not (value > 0 or (value == 0 and name == "limits.reserve_sec")):
+        raise SetupError(f"{name} must be a number of seconds above 0, not {value!r}")
+    return float(value)
