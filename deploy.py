@@ -6,7 +6,12 @@ python deploy.py --network mainnet ... --offline deployment.boc --seqno 7      #
 python deploy.py --network mainnet --send deployment.boc                       # on a machine without the key
 """
 
-from cocoon.deploy_command import main
+import sys
+
+try:
+    from cocoon.deploy_command import main
+except ModuleNotFoundError as error:
+    sys.exit(f"deploy: {error}; run `make .venv/.installed` once, then use .venv/bin/python deploy.py")
 
 if __name__ == "__main__":
     main()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +55,38 @@ def test_demo_any_prompt_is_answered_paid_and_faults_are_punished() -> None:
     assert all(tx["exit_code"] == 0 for tx in contracts)
     for what in ("PostJob", "DeliverJob", "ExpireJob", "SubmitEquivocation"):
         assert any(tx["what"].startswith(what) and tx["gas"] > 5000 for tx in transactions)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A temporary folder with a short name: a socket's path has less than 100 bytes."""
+    with tempfile.TemporaryDirectory(prefix="cocoon-") as made:
+        yield Path(made)
+
+
+@pytest.mark.timeout(200)
+def test_demo_told_to_stop_takes_its_processes_and_files_along(directory: Path) -> None:
+    """SIGTERM as the agent starts; both it and its signer would outlive a demo that just died."""
+    command = [sys.executable, "-m", "cocoon", "demo"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(directory)},
+    ) as demo:
+        assert demo.stdout is not None
+        told = False
+        for line in demo.stdout:
+            if (not told and list(directory.glob("cocoon-demo-*/worker-a/signer/signer.sock"))) or "posts an" in line:
+                told = True
+                demo.terminate()
+        assert demo.wait(30) == 1
+    assert told
+    assert list(directory.iterdir()) == []
+    running = [path.read_bytes() for path in _command_lines()]
+    assert not [line for line in running if str(directory).encode() in line]
+
+
+def _command_lines() -> list[Path]:
+    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.parent.name != str(os.getpid())]

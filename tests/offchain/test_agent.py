@@ -411,6 +411,15 @@ async def test_agent_whose_signer_lost_its_keys_gives_the_job_up(world: World, t
     assert (await _serve(world, tmp_path)).outcome == Outcome.MISSED
 
 
+async def test_agent_of_a_mistyped_worker_leaves_the_journal_to_the_right_one(world: World, tmp_path: Path) -> None:
+    agent = world.agent(tmp_path)
+    agent.worker_index = 7
+    with pytest.raises(SetupError, match="is not registered"):
+        await agent.run()
+    agent.journal.claim(world.worker, world.chain.global_id)
+    agent.journal.close()
+
+
 async def test_second_agent_on_one_journal_is_refused(world: World, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
     with pytest.raises(JournalInUse):

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from pytoniq_core import Address
 
+from cocoon.agent import settings
 from cocoon.agent.compute import Limits, affordable_tokens
 from cocoon.agent.config import AgentConfig
 from cocoon.agent.errors import SetupError
 from cocoon.agent.kernel import EngineKernel
 from cocoon.agent.main import load_kernel, main
 from cocoon.chain.wallet import Wallet
+from cocoon.contracts_build import contracts_dir
 from cocoon.errors import WalletError
 from cocoon.kernels.chat import Message
 from cocoon.kernels.errors import InvalidRequest
@@ -48,10 +50,55 @@ def test_config_from_a_file_is_read_relative_to_it(tmp_path: Path) -> None:
     ],
 )
 def test_config_that_is_wrong_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError) as caught:
         _config(tmp_path, text)
+    assert "\n" not in str(caught.value)
     with pytest.raises(SetupError):
         AgentConfig.from_file(tmp_path / "absent.toml")
+
+
+_TERMS = "\n[terms]\nprompt_nano = 1\ncached_nano = 1\ncompletion_nano = 1\nfloor_fee_nano = 1\nmin_duration_sec = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('worker_index = "0"', "worker_index must be a whole number from 0"),
+        ("worker_index = -1", "worker_index must be a whole number from 0"),
+        ('registry = "0:00"', "registry '0:00' is no TON address"),
+        ("registry = 5", "registry must be a text in quotes"),
+        ("data_dir = 7", "data_dir must be a text in quotes"),
+        ('data_dir = ""', "data_dir must be a text in quotes"),
+        ("kernel = 5", "kernel must be a text in quotes"),
+        ("forced_slots = 9", "from 0 to 8"),
+        ('stale_after_sec = "x"', "number of seconds above 0"),
+        ("pace = 5", r"pace must be a table: write \[pace\]"),
+        ("pace.concurrency = 0", "pace.concurrency must be a whole number from 1"),
+        ("pace.first_pause = -1", "pace.first_pause must be a number of seconds above 0"),
+        ("pace.longest_pause = nan", "pace.longest_pause must be a number of seconds above 0"),
+        ("limits.max_tokens = true", "limits.max_tokens must be a whole number from 1"),
+        ("limits.x = 1", "unknown settings limits.x; known are max_tokens"),
+        ("terms.prompt_nano = 1", "terms.cached_nano, terms.completion_nano"),
+        (_TERMS.replace("prompt_nano = 1", "prompt_nano = 1.5"), "terms.prompt_nano must be a whole number"),
+        (_TERMS.replace("min_duration_sec = 1", "min_duration_sec = 0"), "terms.min_duration_sec .* from 1"),
+    ],
+)
+def test_config_with_a_setting_of_the_wrong_kind_names_it(tmp_path: Path, line: str, complaint: str) -> None:
+    name = line.split(" ")[0].split(".")[0]
+    kept = "".join(given + "\n" for given in GOOD.splitlines() if not given.startswith(name))
+    with pytest.raises(SetupError, match=complaint):
+        _config(tmp_path, kept + line)
+
+
+def test_config_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_bytes(b"\x85")
+    with pytest.raises(SetupError, match="can't read"):
+        AgentConfig.from_file(tmp_path / "agent.toml")
+
+
+def test_config_takes_as_many_slots_as_the_contract() -> None:
+    source = (contracts_dir() / "worker" / "storage.tolk").read_text()
+    assert f"const MAX_FORCED_SLOTS = {settings._MAX_FORCED_SLOTS}\n" in source
 
 
 def test_config_wallet_comes_from_words_or_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +124,7 @@ def test_config_wallet_comes_from_words_or_a_seed(tmp_path: Path, monkeypatch: p
 
 def test_kernel_by_name_is_loaded_or_refused() -> None:
     assert load_kernel("agent_kernel:slow").count_tokens({"prompt": "a b"}) == 2
-    for spec in ("gpt", "nowhere:make", "agent_kernel:nothing"):
+    for spec in ("gpt", ":make", "nowhere:make", "agent_kernel:nothing", "builtins:dict", "os:chdir"):
         with pytest.raises(SetupError):
             load_kernel(spec)
 
@@ -88,6 +135,16 @@ def test_main_without_a_network_file_ends_with_a_message(tmp_path: Path, caplog:
     assert main(_config(tmp_path, GOOD + 'wallet_key = "key"\nkernel = "agent_kernel:slow"\n')) == 1
     assert "can't read the network's configuration" in caplog.text
     assert not (tmp_path / "data" / "signer").exists()
+
+
+def test_main_without_a_usable_data_directory_ends_with_a_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "key").write_text("05" * 32)
+    (tmp_path / "net.json").write_text("{}")
+    (tmp_path / "data").write_text("a file")
+    assert main(_config(tmp_path, GOOD + 'wallet_key = "key"\nkernel = "agent_kernel:slow"\n')) == 1
+    assert "can't be made" in caplog.text
 
 
 class _Engine:

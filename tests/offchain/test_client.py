@@ -261,6 +261,23 @@ async def test_store_that_is_not_ours_is_refused(tmp_path: Path) -> None:
         ClientStore(path)
 
 
+async def test_amounts_and_requests_that_make_no_sense_cost_nothing(world: World) -> None:
+    client = client_of(world)
+    channel = await open_channel(client)
+    before = (await world.chain.account(client.wallet.address)).balance
+    for deposit, term in ((0, 86400), (-1, 86400), (TON, 0), (TON, -1)):
+        with pytest.raises(ClientError, match="above 0"):
+            await client.open(0, deposit=deposit, model_id=MODEL, term=term, max_prices=TERMS, allow_unattested=True)
+    with pytest.raises(ClientError, match="indices"):
+        await client.open(-1, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS, allow_unattested=True)
+    for amount in (0, -5):
+        with pytest.raises(ClientError, match="above 0"):
+            await channel.top_up(amount)
+    with pytest.raises(ClientError, match="is an object"):
+        await channel.post_job([1], max_fee=TON // 10, duration=120)  # type: ignore[arg-type]
+    assert (await world.chain.account(client.wallet.address)).balance == before
+
+
 async def test_top_up_adds_exactly_the_amount(world: World) -> None:
     channel = await open_channel(client_of(world))
     await channel.top_up(TON // 4)

@@ -118,6 +118,9 @@ async def test_deploy_offline_then_send_is_the_same_deployment(site: Site) -> No
     ("changes", "complaint"),
     [
         ({"offline": Path("x.boc")}, "needs --seqno"),
+        ({"offline": Path("x.boc"), "send": Path("x.boc")}, "give one of them"),
+        ({"offline": Path("x.boc"), "seqno": 0, "valid_until": 1000}, "has passed"),
+        ({"seqno": 5}, "are for --offline"),
         ({"mnemonic_file": None}, "there is no wallet"),
         ({"mnemonic_file": Path("/nonexistent")}, "can't be read"),
         ({"rules": Path("/nonexistent")}, "can't be read"),
@@ -237,6 +240,7 @@ def test_rules_bounds_are_those_of_the_contract() -> None:
         ({"min_stake_nano": True}, "whole number"),
         ({"attestation_required": 1}, "true or false"),
         ({"owner": "nobody"}, "is no TON address"),
+        ({"owner": "0:00"}, "64 hex digits"),
         ({"owner": "-1:" + "11" * 32}, "workchain -1"),
     ],
 )
@@ -245,7 +249,33 @@ def test_rules_out_of_bounds_are_refused(changes: dict[str, Any], complaint: str
         parse_rules(json.dumps(changes), OWNER)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "1"])
+def test_rules_that_name_one_twice_are_refused() -> None:
+    with pytest.raises(DeployError, match="given twice"):
+        parse_rules('{"grace_sec": 1, "grace_sec": 2}', OWNER)
+
+
+@pytest.mark.parametrize("option", ["mnemonic_file", "rules", "global_config"])
+async def test_deploy_of_a_file_in_another_encoding_says_what_to_do(site: Site, option: str) -> None:
+    (site.directory / "latin").write_bytes(b"\x85")
+    with pytest.raises(CocoonError, match="can't be read"):
+        await site.run(**{option: site.directory / "latin"})
+
+
+async def test_deploy_offline_dry_run_signs_nothing(site: Site) -> None:
+    path = site.directory / "signed.boc"
+    await site.run(offline=path, seqno=0, dry_run=True)
+    assert not path.exists()
+
+
+async def test_send_from_a_wallet_without_money_says_how_much_is_needed(site: Site) -> None:
+    (site.directory / "words.txt").write_text(Wallet.new_mnemonic())
+    path = site.directory / "signed.boc"
+    await site.run(offline=path, seqno=0)
+    with pytest.raises(DeployError, match="holds 0 TON and needs"):
+        await site.run(send=path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "1", "[" * 200_000])
 def test_rules_that_are_no_object_are_refused(text: str) -> None:
     with pytest.raises(DeployError, match=r"no JSON|JSON object"):
         parse_rules(text, OWNER)

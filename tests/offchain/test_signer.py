@@ -1,6 +1,7 @@
 """The signer never signs one sequence number twice, with whatever content, by whatever path, and outlives its agent."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from pytoniq_core import Address
 
+from cocoon.agent import main as agent_main
 from cocoon.crypto import statements
 from cocoon.crypto.ed25519 import verify
 from cocoon.crypto.errors import RequestUndecryptable, StatementMismatch
@@ -270,3 +272,50 @@ async def test_client_reconnects_after_the_signer_hung_up(client: SignerClient) 
     with pytest.raises(SignerUnavailable):
         await client.identity()
     assert await client.sign_receipt(_receipt(), b"response") == first
+
+
+def test_signer_at_the_path_of_a_file_leaves_it_alone(socket_path: Path) -> None:
+    socket_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    socket_path.write_text("somebody's key")
+    with pytest.raises(SignerUnavailable, match="file of something else"):
+        asyncio.run(SignerServer(SignerKeys(), socket_path).serve())
+    with pytest.raises(SignerUnavailable, match="file of something else"):
+        asyncio.run(ensure_signer(socket_path))
+    assert socket_path.read_text() == "somebody's key"
+
+
+async def test_signer_that_died_is_replaced_while_its_agent_runs(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_main, "_SIGNER_CHECK_SEC", 0.05)
+    client = await ensure_signer(socket_path)
+    first = await client.identity()
+    keeper = asyncio.create_task(agent_main._keep_signer(socket_path))
+    await client.stop()
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(SignerUnavailable):
+                    if await client.identity() != first:
+                        break
+                await asyncio.sleep(0.05)
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await client.stop()
+
+
+async def test_signer_told_to_stop_ends_though_a_client_stays_connected(
+    client: SignerClient, socket_path: Path
+) -> None:
+    other = SignerClient(socket_path)
+    await other.identity()
+    await client.stop()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await other.identity()
+            except SignerUnavailable:
+                break
+            await asyncio.sleep(0.02)
+    await other.close()

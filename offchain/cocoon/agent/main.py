@@ -9,11 +9,13 @@ import json
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..chain.lite import LiteChain
 from ..errors import ChainUnavailable, CocoonError
 from ..kernels.progress import ProgressCallback, silent
+from ..signer.errors import SignerError
 from ..signer.launch import ensure_signer
 from .agent import Agent
 from .config import AgentConfig
@@ -27,6 +29,7 @@ __all__ = ["load_kernel", "main", "run_agent"]
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_SEC = 0.5
 _LONGEST_PAUSE_SEC = 30.0
+_SIGNER_CHECK_SEC = 5.0
 
 
 async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) -> None:
@@ -55,6 +58,7 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
             limits=config.limits,
             pace=config.pace,
         )
+        keeper = asyncio.create_task(_keep_signer(config.socket))
         try:
             await agent.run()
         except BaseExceptionGroup as group:
@@ -63,6 +67,8 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
                 raise
             raise ours from group
         finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
             await signer.close()
             await chain.close()
 
@@ -110,6 +116,19 @@ async def _until_signalled(config: AgentConfig, progress: ProgressCallback) -> N
     with contextlib.suppress(asyncio.CancelledError):
         await running
     _log.info("stopped; open jobs go on at the next start")
+
+
+async def _keep_signer(path: Path) -> None:
+    """Starts another signer when the one at `path` has died. Its keys died with it: the agent registers the new ones.
+
+    Until then every new job would be a miss, paid for with the bond.
+    """
+    while True:
+        await asyncio.sleep(_SIGNER_CHECK_SEC)
+        try:
+            await (await ensure_signer(path)).close()
+        except SignerError as error:
+            _log.warning("trying again in %.0f s: %s", _SIGNER_CHECK_SEC, error)
 
 
 def _read_network(config: AgentConfig) -> dict[str, Any]:

@@ -128,8 +128,8 @@ class SignerClient:
                 self._drop()
                 if isinstance(error, OSError | TimeoutError):
                     raise SignerUnavailable(
-                        f"no signer answers at {self._path} ({error or 'timeout'}): "
-                        "start it with `python -m cocoon.signer`"
+                        f"no signer answers at {self._path} ({error or 'timeout'}): an agent starts one, or you do, "
+                        f"with `python -m cocoon.signer --socket {self._path}`"
                     ) from error
                 raise
         if "ok" in answer:

@@ -43,6 +43,7 @@ class SignerServer:
         self._keys = keys
         self._path = path
         self._stopping = asyncio.Event()
+        self._connections: set[asyncio.StreamWriter] = set()
 
     def stop(self) -> None:
         """Ends `serve`. The keys are gone when the process is."""
@@ -59,9 +60,12 @@ class SignerServer:
             async with server:
                 _log.info("signer ready at %s", self._path)
                 await self._stopping.wait()
+                for connection in list(self._connections):  # a client that stays connected must not keep the keys alive
+                    connection.close()
             self._path.unlink(missing_ok=True)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
         try:
             if not _is_same_user(writer.get_extra_info("socket")):
                 _log.warning("refused a connection of another user")
@@ -73,6 +77,7 @@ class SignerServer:
         except ConnectionError:
             _log.info("a client went away")
         finally:
+            self._connections.discard(writer)
             writer.close()
 
     def _answer(self, call: Fields) -> Fields:
