@@ -22,6 +22,8 @@ def parse_address(text: str) -> Address:
     """An address in any of its forms. SandboxError if it is none, or of a workchain that isn't there."""
     try:
         address = Address(text)
+        if len(address.hash_part) != 32:
+            raise ValueError("an account id has 32 bytes")
     except Exception as error:
         raise SandboxError(f"{text!r} is no address: give it as workchain:hex or as a wallet shows it") from error
     if address.wc not in (-1, 0):

@@ -277,6 +277,7 @@ def test_faucet_takes_any_form_of_an_address(run: Run, form: str) -> None:
     ("arguments", "said"),
     [
         (("faucet", "nonsense", "1"), "is no address"),
+        (("faucet", "0:00", "1"), "is no address"),
         (("faucet", "5:" + "22" * 32, "1"), "workchain 5 does not exist"),
         (("faucet", FRIEND, "0"), "above 0"),
         (("faucet", FRIEND, "6000000000"), "ask for less"),
@@ -474,3 +475,10 @@ def deploy(words: str) -> str:
     assert done.returncode == 0, done.stderr
     registry: str = json.loads(done.stdout)["registry"]
     return registry
+
+
+@pytest.mark.parametrize("amount", ["inf", "nan", "ten", "0.0000000001"])
+def test_faucet_amount_that_is_none_is_refused_before_anything_is_asked(amount: str) -> None:
+    result = CliRunner().invoke(main, ["sandbox", "faucet", FRIEND, amount])
+    assert result.exit_code == 2
+    assert "Invalid value for AMOUNT" in result.output

@@ -119,6 +119,8 @@ def faucet(address: str, amount: str, directory: Path, as_json: bool) -> None:
     """Give AMOUNT TON to ADDRESS, and wait until it has arrived."""
     try:
         nano = Decimal(amount) * 10**9
+        if not nano.is_finite():
+            raise click.BadParameter("give a finite number of TON", param_hint="AMOUNT")
         if nano != nano.to_integral_value():
             raise click.BadParameter("TON have nine decimals", param_hint="AMOUNT")
     except InvalidOperation as error:
