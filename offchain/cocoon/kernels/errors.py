@@ -3,8 +3,12 @@
 from cocoon.errors import CocoonError
 
 __all__ = [
+    "BundleInvalid",
+    "BundleUnavailable",
     "InvalidRequest",
+    "KernelCrashed",
     "KernelError",
+    "MemoryExceeded",
     "ModelFetchError",
     "ModelFormatError",
     "ModelIntegrityError",
@@ -58,3 +62,19 @@ class PromptTooLong(RequestError):
         self.tokens = tokens
         self.limit = limit
         super().__init__(f"the prompt has {tokens} tokens but at most {limit} fit this model: shorten it")
+
+
+class BundleInvalid(KernelError):
+    """A bundle that is malformed, inconsistent or forbidden; nothing of it is run. The message says what and where."""
+
+
+class BundleUnavailable(KernelError):
+    """A bundle, or a part of one, that no mirror has."""
+
+
+class MemoryExceeded(KernelError):
+    """A model, or as many slots of it as asked for, needs more memory than there is."""
+
+
+class KernelCrashed(KernelError):
+    """The process that computes died, or did not answer in time, while it worked on this request."""

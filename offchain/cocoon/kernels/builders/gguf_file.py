@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 from gguf.quants import dequantize
 
-from cocoon.kernels.errors import ModelFormatError, UnsupportedModel
+from ..errors import ModelFormatError, UnsupportedModel
 
 __all__ = ["GGUFFile", "TensorInfo"]
 

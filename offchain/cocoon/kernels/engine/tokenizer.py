@@ -1,62 +1,88 @@
-"""The byte-level BPE tokenizer a GGUF file describes, and the way back from a stream of tokens to text.
+"""Byte-level BPE, and the way back from a stream of tokens to text.
 
 Text never becomes a control token: control tokens are not in the vocabulary the BPE works with, so a user who writes
 `<|im_end|>` gets the ordinary tokens of those characters. Only `Tokenizer.encode_marked`, which the chat template uses,
 places control tokens, and only where no character came from a message.
+
+A bundle's tokenizer.json is canonical JSON of a `BytePairs`; its vocabulary is spelled in GPT-2's byte alphabet.
 """
+
+from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as BPETokenizer
-from tokenizers import models, pre_tokenizers
 
-from cocoon.kernels.errors import InvalidRequest, ModelFormatError, UnsupportedModel
-from cocoon.kernels.gguf_file import GGUFFile
+from ..bundle.canonical import dumps, loads
+from ..bundle.records import from_json, to_json
+from ..errors import BundleInvalid, InvalidRequest
 
-__all__ = ["StreamDecoder", "Tokenizer"]
+__all__ = ["CONTROL", "END_NAMES", "NORMAL", "RESERVED", "BytePairs", "StreamDecoder", "Tokenizer"]
 
-_NORMAL, _CONTROL = 1, 3  # token types; others (user-defined, byte, unknown) belong to tokenizers not supported yet
+NORMAL, CONTROL, RESERVED = 1, 3, 4  # as GGUF counts them; a reserved token is text that only templates can write
+# What ends a turn besides the model's own end token: a chat model may use another one than its base.
+END_NAMES = frozenset({"<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>"})
 
-# What ends a turn besides the file's own end token: a chat model may use another one than its base.
-_END_NAMES = frozenset({"<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>"})
+
+@dataclass(frozen=True, slots=True)
+class BytePairs:
+    """pieces, types: the vocabulary; merges: pairs parted by a blank, the first ones first. pattern: how text is cut
+    before merging (None: GPT-2's way); digits: every digit alone; nfc: normalized first. prefix: what every prompt
+    starts with; ends: tokens that end an answer.
+    """
+
+    kind: Literal["byte-bpe"]
+    pieces: tuple[str, ...]
+    types: tuple[int, ...]
+    merges: tuple[str, ...]
+    pattern: str | None
+    digits: bool
+    nfc: bool
+    bos: int | None
+    eos: int
+    ends: tuple[int, ...]
+    prefix: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.types) != len(self.pieces) or len(set(self.pieces)) != len(self.pieces):
+            raise BundleInvalid("tokens and token types don't match, or a token occurs twice")
+        if not set(self.types) <= {NORMAL, CONTROL, RESERVED} or "" in self.pieces:
+            raise BundleInvalid("a token is empty, or of a type that is not supported")
+        ids = [self.eos, *self.ends, *self.prefix] + ([] if self.bos is None else [self.bos])
+        if not all(0 <= token < len(self.pieces) for token in ids):
+            raise BundleInvalid("a special token is outside the vocabulary")
+
+    def to_bytes(self) -> bytes:
+        return dumps(to_json(self))
 
 
 class Tokenizer:
     """Immutable; safe to share between threads.
 
-    control: text -> id of control tokens. bos, eos: ids. ends: ids that end an answer. digest: SHA-256 over everything
-    that decides how text becomes tokens. longest_bytes: the most bytes one token stands for.
+    control: text -> id of tokens that text can't become. bos, eos: ids. ends: ids that end an answer. digest: SHA-256
+    of its file. longest_bytes: the most bytes one token stands for.
     """
 
-    def __init__(self, file: GGUFFile) -> None:
-        """Raises UnsupportedModel for another kind of tokenizer, ModelFormatError for an inconsistent one."""
-        model, flavour = file.get("tokenizer.ggml.model", str), file.get_or("tokenizer.ggml.pre", "default")
-        if model != "gpt2" or flavour not in ("smollm", "gpt-2"):
-            raise UnsupportedModel(f"{file.path} has tokenizer {model!r} with pre-tokenizer {flavour!r}, not supported")
-        pieces: list[str] = file.get("tokenizer.ggml.tokens", list)
-        kinds: list[int] = file.get("tokenizer.ggml.token_type", list)
-        merges: list[str] = file.get("tokenizer.ggml.merges", list)
-        if len(kinds) != len(pieces) or len(set(pieces)) != len(pieces):
-            raise ModelFormatError(f"{file.path}: tokens and token types don't match, or a token occurs twice")
-        if other := set(kinds) - {_NORMAL, _CONTROL}:
-            raise UnsupportedModel(f"{file.path} has tokens of types {sorted(other)}, not supported")
-        self.control = {piece: i for i, piece in enumerate(pieces) if kinds[i] == _CONTROL}
-        self.bos = _special(file, "bos", pieces)
-        self.eos = _special(file, "eos", pieces)
-        self.ends = frozenset({self.eos} | {i for piece, i in self.control.items() if piece in _END_NAMES})
-        self._prefix = [self.bos] if file.get_or("tokenizer.ggml.add_bos_token", False) else []
-        described = [model, flavour, pieces, kinds, merges, self.bos, sorted(self.ends), self._prefix]
-        self.digest = hashlib.sha256(json.dumps(described, separators=(",", ":")).encode()).digest()
-        self._absent = _absent_bytes(pieces, file)
-        self._bytes = _token_bytes(pieces, kinds, file)
+    def __init__(self, file: bytes) -> None:
+        """file: a tokenizer.json. Raises BundleInvalid."""
+        spec = from_json(BytePairs, loads(file, "tokenizer.json"), "tokenizer")
+        self.digest = hashlib.sha256(file).digest()
+        self.size = len(spec.pieces)
+        self.control = {piece: i for i, piece in enumerate(spec.pieces) if spec.types[i] != NORMAL}
+        self.bos, self.eos, self.ends = spec.bos, spec.eos, frozenset({spec.eos, *spec.ends})
+        self._prefix = list(spec.prefix)
+        self._absent = _absent_bytes(spec)
+        self._bytes = _token_bytes(spec)
         self.longest_bytes = max(map(len, self._bytes))
         self._control_pattern = re.compile("|".join(map(re.escape, _longest_first(self.control))) or r"(?!)")
         self._hazard_pattern = _hazard_pattern(self.control)
-        self._bpe = _build_bpe(pieces, kinds, merges, flavour, file)
+        self._bpe = _build_bpe(spec)
 
     def encode(self, text: str) -> list[int]:
         """Tokens of plain text, never a control token. Raises InvalidRequest for text that isn't valid Unicode.
@@ -121,13 +147,6 @@ class StreamDecoder:
         return self._utf8.decode(b"", final=True)
 
 
-def _special(file: GGUFFile, name: str, pieces: list[str]) -> int:
-    token = file.get(f"tokenizer.ggml.{name}_token_id", int)
-    if not 0 <= token < len(pieces):
-        raise ModelFormatError(f"{file.path}: the {name} token {token} is outside the vocabulary")
-    return token
-
-
 def _longest_first(words: Iterable[str]) -> list[str]:
     return sorted(words, key=lambda word: (-len(word), word))
 
@@ -146,36 +165,46 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
 
 
-def _absent_bytes(pieces: list[str], file: GGUFFile) -> frozenset[int]:
+def _absent_bytes(spec: BytePairs) -> frozenset[int]:
     """The byte values no token stands for alone."""
-    known = set(pieces)
+    known = set(spec.pieces)
     absent = frozenset(byte for char, byte in _byte_alphabet().items() if char not in known)
     if not absent.isdisjoint("\ufffd".encode()):
-        raise UnsupportedModel(f"{file.path} has no tokens for U+FFFD, which stands for what it can't represent")
+        raise BundleInvalid("the tokenizer has no tokens for U+FFFD, which stands for what it can't represent")
     return absent
 
 
-def _token_bytes(pieces: list[str], kinds: list[int], file: GGUFFile) -> list[bytes]:
+def _token_bytes(spec: BytePairs) -> list[bytes]:
     alphabet = _byte_alphabet()
-    try:
-        return [
-            b"" if kind == _CONTROL else bytes([alphabet[char] for char in piece])
-            for piece, kind in zip(pieces, kinds, strict=True)
-        ]
-    except KeyError as error:
-        raise ModelFormatError(f"{file.path}: a token holds {error}, which stands for no byte") from error
+    found = []
+    for piece, kind in zip(spec.pieces, spec.types, strict=True):
+        if kind != NORMAL:
+            found.append(b"" if kind == CONTROL else piece.encode(errors="replace"))
+            continue
+        try:
+            found.append(bytes([alphabet[char] for char in piece]))
+        except KeyError as error:
+            raise BundleInvalid(f"a token holds {error}, which stands for no byte") from error
+    return found
 
 
-def _build_bpe(pieces: list[str], kinds: list[int], merges: list[str], flavour: str, file: GGUFFile) -> BPETokenizer:
-    vocabulary = {piece: i for i, piece in enumerate(pieces) if kinds[i] != _CONTROL}
+def _build_bpe(spec: BytePairs) -> BPETokenizer:
+    vocabulary = {piece: i for i, piece in enumerate(spec.pieces) if spec.types[i] == NORMAL}
     pairs = []
-    for merge in merges:
+    for merge in spec.merges:
         left, _, right = merge.partition(" ")
         if not {left, right, left + right} <= vocabulary.keys():
-            raise ModelFormatError(f"{file.path}: merge {merge!r} makes no token")
+            raise BundleInvalid(f"merge {merge[:60]!r} makes no token")
         pairs.append((left, right))
     bpe = BPETokenizer(models.BPE(vocab=vocabulary, merges=pairs))
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level]) if flavour == "smollm" else byte_level
+    if spec.nfc:
+        bpe.normalizer = normalizers.NFC()
+    cuts = [pre_tokenizers.Digits(individual_digits=True)] if spec.digits else []
+    if spec.pattern is not None:
+        try:
+            cuts.append(pre_tokenizers.Split(Regex(spec.pattern), "isolated"))
+        except Exception as error:  # the library raises nothing more precise
+            raise BundleInvalid(f"the tokenizer's pattern can't be compiled: {str(error)[:100]}") from error
+    cuts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=spec.pattern is None))
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(cuts)
     return bpe

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from cocoon.kernels.errors import InvalidRequest, UnsupportedModel
-from cocoon.kernels.tokenizer import Tokenizer
+from ..errors import InvalidRequest, UnsupportedModel
+from .tokenizer import Tokenizer
 
 __all__ = ["ROLES", "ChatTemplate", "Message"]
 
@@ -45,7 +45,10 @@ class ChatTemplate:
         self.digest = hashlib.sha256(source.encode()).digest()
         self._tokenizer = tokenizer
         names = {token: text for text, token in tokenizer.control.items()}
-        self._constants = {"bos_token": names.get(tokenizer.bos, ""), "eos_token": names.get(tokenizer.eos, "")}
+        self._constants = {
+            "bos_token": "" if tokenizer.bos is None else names.get(tokenizer.bos, ""),
+            "eos_token": names.get(tokenizer.eos, ""),
+        }
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True,
             lstrip_blocks=True,

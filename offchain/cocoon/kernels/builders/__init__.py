@@ -1,0 +1,1 @@
+"""Making bundles out of other people's formats and functions."""

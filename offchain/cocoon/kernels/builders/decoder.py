@@ -1,0 +1,188 @@
+"""A decoder-only transformer as the source of `generate` builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.manifest import Build, Program, Step, Tensor
+from ..errors import UnsupportedModel
+from .blueprint import Arrays, BuildOptions, Made
+from .export import EXPORTER, PLATFORMS, Exported, export_program, specs, tensor_of
+from .precision import Precision, quantize
+from .transformer import CacheShape, TransformerConfig, decode, prefill
+
+__all__ = ["GOLDEN_DECODED", "GOLDEN_TOP", "Decoder", "matrix_names", "rope_tables", "vector_names"]
+
+GOLDEN_TOP = 16  # logits kept per position
+GOLDEN_DECODED = 3  # golden tokens that are decoded after the rest was prefilled
+_GOLDEN_TOKENS = 24
+_GRID = 8  # golden logits are rounded to 1/8: another processor's last bits must not rename the model
+
+
+def matrix_names(config: TransformerConfig) -> list[str]:
+    """Stored matrices, [out, in]."""
+    layers = [
+        f"layers.{i}.{part}" for i in range(config.layers) for part in ("qkv", "attention_out", "gate_up", "down")
+    ]
+    return ["embedding", *layers] + ([] if config.tied else ["output"])
+
+
+def vector_names(config: TransformerConfig) -> list[str]:
+    """Everything else that is stored, float32."""
+    parts = ["attention_norm", "feed_forward_norm"]
+    parts += ["qkv.bias"] if config.qkv_bias else []
+    parts += ["query_norm", "key_norm"] if config.head_norm else []
+    return [f"layers.{i}.{part}" for i in range(config.layers) for part in parts] + [
+        "output_norm",
+        "rope_cos",
+        "rope_sin",
+    ]
+
+
+def rope_tables(config: TransformerConfig) -> dict[str, npt.NDArray[np.float32]]:
+    """cos and sin of every position's angles, [context_length, d/2]; float64 first keeps far positions exact."""
+    frequencies = config.rope_theta ** (-np.arange(0, config.head_dim, 2, dtype=np.float64) / config.head_dim)
+    angles = np.outer(np.arange(config.context_length, dtype=np.float64), frequencies)
+    return {"rope_cos": np.cos(angles).astype(np.float32), "rope_sin": np.sin(angles).astype(np.float32)}
+
+
+class Decoder:
+    """A config and the stored weights."""
+
+    def __init__(self, config: TransformerConfig, weights: Arrays) -> None:
+        self._config = config
+        self._weights = {name: weights[name] for name in (*matrix_names(config), *vector_names(config))}
+
+    def make(self, options: BuildOptions) -> Made:
+        config = self._config
+        capacity = options.capacity or config.context_length
+        shape = CacheShape(options.slots, capacity)
+        if not options.chunk <= capacity <= config.context_length or capacity % options.chunk or capacity % shape.block:
+            raise UnsupportedModel(
+                f"a capacity of {capacity} tokens is not possible: it must be a multiple of {options.chunk} and "
+                f"{shape.block}, and at most {config.context_length}"
+            )
+        programs: dict[str, bytes] = {}
+
+        def keep(made: Exported) -> tuple[str, int]:
+            programs[made.sha256] = made.data
+            return made.sha256, len(made.data)
+
+        parameters, steps = _prepare(config, self._weights, options.precision, keep)
+        state = _state(config, shape)
+        roles = {
+            "prefill": (
+                partial(prefill, config, options.precision, shape),
+                [
+                    Tensor("tokens", "i32", (options.chunk,)),
+                    Tensor("slot", "i32", ()),
+                    Tensor("start", "i32", ()),
+                    Tensor("last", "i32", ()),
+                ],
+                [Tensor("logits", "f32", (config.vocabulary,))],
+            ),
+            "decode": (
+                partial(decode, config, options.precision, shape),
+                [
+                    Tensor("tokens", "i32", (options.slots,)),
+                    Tensor("positions", "i32", (options.slots,)),
+                    Tensor("highest", "i32", ()),
+                ],
+                [Tensor("logits", "f32", (options.slots, config.vocabulary))],
+            ),
+        }
+        made: list[Program] = []
+        for role, (function, inputs, outputs) in roles.items():
+            names = list(parameters)
+            exported = export_program(
+                partial(_flat, function, names, len(state)),
+                specs([*parameters.values(), *state, *inputs]),
+                donated=range(len(names), len(names) + len(state)),
+            )
+            sha256, size = keep(exported)
+            made.append(Program(role, sha256, size, tuple(inputs), tuple(outputs)))  # type: ignore[arg-type]
+        build = Build(
+            precision=options.precision,
+            platforms=PLATFORMS,  # type: ignore[arg-type]
+            exporter=EXPORTER,
+            slots=options.slots,
+            capacity=capacity,
+            chunk=options.chunk,
+            parameters=tuple(tensor.name for tensor in parameters.values()),
+            steps=tuple(steps),
+            state=tuple(state),
+            programs=tuple(made),
+        )
+        return Made(build, programs)
+
+    def golden(self) -> dict[str, npt.NDArray[Any]]:
+        """tokens [T]; ids and logits [1 + GOLDEN_DECODED, GOLDEN_TOP]: the highest at each of the last positions."""
+        config = self._config
+        count = min(_GOLDEN_TOKENS, config.context_length)
+        tokens = np.random.default_rng(0xC0C0).integers(0, config.vocabulary, count).astype(np.int32)
+        shape = CacheShape(1, count)
+        weights = {name: jnp.asarray(array).astype(jnp.float32) for name, array in self._weights.items()}
+        run = jax.jit(partial(prefill, config, "f32", shape))
+        empty = [jnp.zeros(tensor.shape, jnp.float32) for tensor in _state(config, shape)]
+        zero = np.int32(0)
+        ids, logits = [], []
+        for last in range(count - 1 - GOLDEN_DECODED, count):
+            row = np.asarray(run(weights, empty, tokens, zero, zero, np.int32(last))[0])
+            top = np.sort(np.argsort(-row, kind="stable")[:GOLDEN_TOP])
+            ids.append(top.astype(np.int32))
+            logits.append(np.round(row[top] * _GRID) / _GRID)
+        return {"tokens": tokens, "ids": np.stack(ids), "logits": np.stack(logits).astype(np.float32)}
+
+
+def _flat(function: Any, names: Sequence[str], states: int, *values: Any) -> list[Any]:
+    """Calls `function(weights by name, state, *inputs)` with the flat arguments of a program."""
+    weights = dict(zip(names, values, strict=False))
+    logits, state = function(weights, values[len(names) : len(names) + states], *values[len(names) + states :])
+    return [logits, *state]
+
+
+def _state(config: TransformerConfig, shape: CacheShape) -> list[Tensor]:
+    lines, head_dim, capacity = shape.slots * config.kv_heads, config.head_dim, shape.capacity
+    keys = [Tensor(f"keys.{i}", "f32", (lines, head_dim, capacity)) for i in range(config.layers)]
+    return keys + [Tensor(f"values.{i}", "f32", (lines, capacity, head_dim)) for i in range(config.layers)]
+
+
+def _prepare(
+    config: TransformerConfig, weights: Arrays, precision: Precision, keep: Any
+) -> tuple[dict[str, Tensor], list[Step]]:
+    """Parameters, by the name the functions use, and the steps that make those that are not stored."""
+    parameters: dict[str, Tensor] = {}
+    steps: list[Step] = []
+    cached: dict[Any, tuple[str, int]] = {}
+    target = {"f32": "f32", "bf16": "bf16", "int8": "i8"}[precision]
+    for name in matrix_names(config):
+        stored = tensor_of(name, weights[name])
+        if stored.dtype == target:
+            parameters[name] = stored
+            continue
+        key = (stored.dtype, stored.dims)
+        if key not in cached:
+            cached[key] = keep(export_program(_STEPS[precision], specs([stored])))
+        made = [Tensor(f"{precision}.{name}", target, stored.dims)]
+        if precision == "int8":
+            made.append(Tensor(f"scale.{name}", "f32", stored.dims[:1]))
+            parameters[f"{name}.scale"] = made[1]
+        parameters[name] = made[0]
+        steps.append(Step(*cached[key], (name,), tuple(made)))
+    for name in vector_names(config):
+        parameters[name] = tensor_of(name, weights[name])
+    return parameters, steps
+
+
+_STEPS: Mapping[Precision, Any] = {
+    "f32": lambda weight: (weight.astype(jnp.float32),),
+    "bf16": lambda weight: (weight.astype(jnp.bfloat16),),
+    "int8": quantize,
+}

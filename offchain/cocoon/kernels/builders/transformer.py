@@ -1,0 +1,207 @@
+"""Decoder-only transformers of the Llama family (Llama, SmolLM2, Qwen2, Qwen3) as functions of arrays.
+
+`decode` feeds one token to each of B slots, `prefill` a chunk of C tokens to one of them. Both read and write the same
+cache: per layer keys [B·K, d, S] and values [B·K, S, d], which keeps the cached operand of the attention products
+contiguous. Layers are unrolled: a scan would copy each weight slice.
+
+Attention walks over the cache in blocks up to the `blocks` that are in use, with a running softmax. A block behind a
+slot's position changes nothing, not even a rounding, so a slot's bits do not depend on how far its neighbours are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .precision import Linear, Precision
+
+__all__ = ["CacheShape", "TransformerConfig", "decode", "prefill"]
+
+Array = Any
+_BLOCK = 128
+_LOWEST = -1e30  # below every score, and finite: a block that shows nothing must not give inf - inf
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """Hyper-parameters. head_dim is even and heads a multiple of kv_heads (grouped-query attention)."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    feed_forward: int
+    vocabulary: int
+    context_length: int
+    rms_epsilon: float
+    rope_theta: float
+    tied: bool = True
+    qkv_bias: bool = False
+    head_norm: bool = False  # RMS norm of each query and key head (Qwen3)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """slots B and capacity S in tokens, a multiple of the attention block."""
+
+    slots: int
+    capacity: int
+
+    @property
+    def block(self) -> int:
+        return min(_BLOCK, self.capacity)
+
+
+class _Model:
+    """Weights by name, with what they are multiplied by."""
+
+    def __init__(self, config: TransformerConfig, precision: Precision, weights: Mapping[str, Array]) -> None:
+        self.config, self._linear, self._weights = config, Linear(precision), weights
+
+    def __getitem__(self, name: str) -> Array:
+        return self._weights[name]
+
+    def linear(self, rows: Array, name: str) -> Array:
+        """[R, in] -> [R, out], float32."""
+        return self._linear.apply(rows, self._weights[name], self._weights.get(f"{name}.scale"))
+
+    def embed(self, tokens: Array) -> Array:
+        return self._linear.rows(tokens, self._weights["embedding"], self._weights.get("embedding.scale"))
+
+    def norm(self, rows: Array, name: str) -> Array:
+        mean = jnp.mean(rows * rows, axis=-1, keepdims=True)
+        return rows * lax.rsqrt(mean + self.config.rms_epsilon) * self._weights[name]
+
+    def heads(self, rows: Array, layer: str, positions: Array) -> tuple[Array, Array, Array]:
+        """Query [R, H, d], key and value [R, K, d] of rows at `positions`."""
+        config = self.config
+        mixed = self.linear(self.norm(rows, f"{layer}.attention_norm"), f"{layer}.qkv")
+        if config.qkv_bias:
+            mixed = mixed + self._weights[f"{layer}.qkv.bias"]
+        split = mixed.reshape(rows.shape[0], -1, config.head_dim)
+        query, key, value = jnp.split(split, (config.heads, config.heads + config.kv_heads), axis=1)
+        if config.head_norm:
+            query, key = self.norm(query, f"{layer}.query_norm"), self.norm(key, f"{layer}.key_norm")
+        cos, sin = self._weights["rope_cos"][positions][:, None], self._weights["rope_sin"][positions][:, None]
+        return _rotate(query, cos, sin), _rotate(key, cos, sin), value
+
+    def close(self, rows: Array, mixed: Array, layer: str) -> Array:
+        """The rest of a layer, after attention."""
+        rows = rows + self.linear(mixed, f"{layer}.attention_out")
+        wide = self.linear(self.norm(rows, f"{layer}.feed_forward_norm"), f"{layer}.gate_up")
+        gate, up = jnp.split(wide, 2, axis=1)
+        return rows + self.linear(jax.nn.silu(gate) * up, f"{layer}.down")
+
+    def logits(self, rows: Array) -> Array:
+        return self.linear(self.norm(rows, "output_norm"), "embedding" if self.config.tied else "output")
+
+
+def decode(
+    config: TransformerConfig,
+    precision: Precision,
+    shape: CacheShape,
+    weights: Mapping[str, Array],
+    cache: Sequence[Array],
+    tokens: Array,
+    positions: Array,
+    highest: Array,
+) -> tuple[Array, list[Array]]:
+    """One token for each slot: tokens, positions [B] int32; highest [] int32, the greatest position of a busy slot.
+
+    Returns (logits [B, vocabulary], cache). cache: keys of every layer, then values of every layer. An idle slot writes
+    to its position, too: give it the first one that holds nothing.
+    """
+    model, cache = _Model(config, precision, weights), list(cache)
+    rows = model.embed(tokens)
+    at = jnp.repeat(positions, config.kv_heads)  # [B·K]
+    lines = jnp.arange(shape.slots * config.kv_heads)
+    blocks = highest // shape.block + 1
+    for i in range(config.layers):
+        query, key, value = model.heads(rows, f"layers.{i}", positions)
+        keys = cache[i].at[lines, :, at].set(key.reshape(-1, config.head_dim))
+        values = cache[config.layers + i].at[lines, at].set(value.reshape(-1, config.head_dim))
+        cache[i], cache[config.layers + i] = keys, values
+        grouped = query.reshape(shape.slots * config.kv_heads, -1, config.head_dim)
+        mixed = _attend(grouped, keys, values, at[:, None, None], blocks, shape.block)
+        rows = model.close(rows, mixed.reshape(shape.slots, -1), f"layers.{i}")
+    return model.logits(rows), cache
+
+
+def prefill(
+    config: TransformerConfig,
+    precision: Precision,
+    shape: CacheShape,
+    weights: Mapping[str, Array],
+    cache: Sequence[Array],
+    tokens: Array,
+    slot: Array,
+    start: Array,
+    last: Array,
+) -> tuple[Array, list[Array]]:
+    """A chunk for one slot: tokens [C] int32 at start..start+C-1; start is a multiple of C.
+
+    Returns (logits [vocabulary] after token `last` of the chunk, cache). What is padded behind `last` lands at positions
+    that no token attends to before it is overwritten.
+    """
+    model, cache = _Model(config, precision, weights), list(cache)
+    count, groups = tokens.shape[0], config.kv_heads
+    positions = start + jnp.arange(count, dtype=jnp.int32)
+    rows, row = model.embed(tokens), slot * groups
+    blocks = (start + count + shape.block - 1) // shape.block
+    visible = jnp.tile(positions, config.heads // groups)[None, :, None]  # [1, G·C, 1]
+    for i in range(config.layers):
+        query, key, value = model.heads(rows, f"layers.{i}", positions)
+        keys = lax.dynamic_update_slice(cache[i], key.transpose(1, 2, 0), (row, 0, start))
+        values = lax.dynamic_update_slice(cache[config.layers + i], value.transpose(1, 0, 2), (row, start, 0))
+        cache[i], cache[config.layers + i] = keys, values
+        mine = [lax.dynamic_slice_in_dim(whole, row, groups) for whole in (keys, values)]
+        grouped = query.reshape(count, groups, -1, config.head_dim).transpose(1, 2, 0, 3)  # [K, G, C, d]
+        stacked = grouped.reshape(groups, -1, config.head_dim)
+        mixed = _attend(stacked, mine[0], mine[1], visible, blocks, shape.block)
+        ordered = mixed.reshape(groups, -1, count, config.head_dim).transpose(2, 0, 1, 3)
+        rows = model.close(rows, ordered.reshape(count, -1), f"layers.{i}")
+    return model.logits(lax.dynamic_slice_in_dim(rows, last, 1))[0], cache
+
+
+def _rotate(heads: Array, cos: Array, sin: Array) -> Array:
+    """Rotary embedding of [R, heads, d]: element i of each head is paired with i + d/2."""
+    low, high = jnp.split(heads, 2, axis=-1)
+    return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
+
+
+def _attend(query: Array, keys: Array, values: Array, visible: Array, blocks: Array, block: int) -> Array:
+    """query [N, R, d] over keys [N, d, S], values [N, S, d] up to position `visible` of each row -> [N, R, d]."""
+    batch, count, head_dim = query.shape
+    scaled = query * head_dim**-0.5
+
+    def step(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        high, total, mixed = carry
+        start = index * block
+        here = lax.dynamic_slice_in_dim(keys, start, block, axis=2)
+        scores = scaled @ here
+        inside = start + jnp.arange(block, dtype=jnp.int32)[None, None, :] <= visible
+        scores = jnp.where(inside, scores, -jnp.inf)
+        higher = jnp.maximum(high, jnp.max(scores, axis=-1, keepdims=True))
+        weights = jnp.exp(scores - higher)
+        fade = jnp.exp(high - higher)
+        part = weights @ lax.dynamic_slice_in_dim(values, start, block, axis=1)
+        return higher, total * fade + jnp.sum(weights, axis=-1, keepdims=True), mixed * fade + part
+
+    # Starting inside the loop keeps the cache from being read outside of it, which would cost a copy of it.
+    _, total, mixed = lax.fori_loop(
+        0,
+        blocks,
+        step,
+        (
+            jnp.full((batch, count, 1), _LOWEST, jnp.float32),
+            jnp.zeros((batch, count, 1), jnp.float32),
+            jnp.zeros((batch, count, head_dim), jnp.float32),
+        ),
+    )
+    return mixed / total

@@ -1,0 +1,1 @@
+"""Running bundles: slots, prefill, decode, sampling, text."""

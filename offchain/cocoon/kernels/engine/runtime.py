@@ -1,0 +1,177 @@
+"""A build on a device: parameters prepared, programs audited and compiled, state held and handed from call to call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import serialize_executable
+
+from ..bundle.audit import audit
+from ..bundle.loader import Bundle
+from ..bundle.manifest import Build, Tensor
+from ..bundle.safetensors import NUMPY
+from ..errors import BundleInvalid, MemoryExceeded
+from ..progress import Progress, ProgressCallback, silent
+
+__all__ = ["Compiled", "CompiledCache", "NoCache", "Runtime", "device_name"]
+
+
+class CompiledCache(Protocol):
+    """Keeps compiled programs. What `get` returns is run: only what was `put` on this machine may come back."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+
+class NoCache:
+    """Keeps nothing."""
+
+    def get(self, key: str) -> bytes | None:
+        return None
+
+    def put(self, key: str, data: bytes) -> None:
+        return None
+
+
+class Compiled:
+    """One program, callable with all of its arguments."""
+
+    def __init__(self, call: Any, temporary_bytes: int) -> None:
+        self.call, self.temporary_bytes = call, temporary_bytes
+
+
+def device_name() -> str:
+    """What compiled programs are for: `cpu`, or the card's name."""
+    device = jax.devices()[0]
+    return "cpu" if device.platform == "cpu" else f"{device.platform}-{device.device_kind}".replace(" ", "-")
+
+
+class Runtime:
+    """Not for use by two threads at once."""
+
+    def __init__(
+        self, bundle: Bundle, build: Build, *, cache: CompiledCache | None = None, progress: ProgressCallback = silent
+    ) -> None:
+        """Prepares, audits, compiles. Raises BundleInvalid, BundleUnavailable or MemoryExceeded.
+
+        Progress phase `compile`, in programs.
+        """
+        platform = jax.devices()[0].platform
+        if {"gpu": "cuda"}.get(platform, platform) not in build.platforms:
+            raise BundleInvalid(f"this build is for {', '.join(build.platforms)}; this machine has {platform}")
+        self.bundle, self.build = bundle, build
+        self._cache: CompiledCache = NoCache() if cache is None else cache
+        parameters = [bundle.parameter(build, name) for name in build.parameters]
+        self.programs: list[Compiled] = []
+        states = range(len(parameters), len(parameters) + len(build.state))
+        for index, program in enumerate(build.programs):
+            progress(Progress("compile", index, len(build.programs)))
+            arguments = [*parameters, *build.state, *program.inputs]
+            results = [*program.outputs, *build.state]
+            what = f"{program.role} program {program.sha256[:12]}"
+            self.programs.append(self._compile(program.sha256, program.bytes, arguments, results, states, what))
+        progress(Progress("compile", len(build.programs), len(build.programs)))
+        self.memory_bytes = self._plan(parameters)
+        self._parameters = self._prepare()
+        self._state: list[Any] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Zeroes the state."""
+        self._state = []  # first, so that both are never held
+        self._state = [jnp.zeros(tensor.shape, NUMPY[tensor.dtype]) for tensor in self.build.state]
+
+    def run(self, index: int, *inputs: Any) -> tuple[Any, ...]:
+        """Calls a program: its outputs, still being computed maybe. The state goes in and comes back changed."""
+        outputs = len(self.build.programs[index].outputs)
+        state, self._state = self._state, []
+        results = self.programs[index].call(*self._parameters, *state, *inputs)
+        self._state = list(results[outputs:])
+        return tuple(results[:outputs])
+
+    def role(self, name: str) -> int:
+        """The index of the program with this role."""
+        return next(index for index, program in enumerate(self.build.programs) if program.role == name)
+
+    def _plan(self, parameters: Sequence[Tensor]) -> int:
+        """Bytes it will need, known before any of them is taken."""
+        build, limit = self.build, self.bundle.limits.memory_bytes
+        fixed = sum(tensor.size_bytes for tensor in parameters)
+        fixed += max(compiled.temporary_bytes for compiled in self.programs)
+        fixed += max(sum(t.size_bytes for t in (*p.inputs, *p.outputs)) for p in build.programs)
+        state = sum(tensor.size_bytes for tensor in build.state)
+        if fixed + state > limit:
+            fits = max(0, limit - fixed) * build.slots // state if state else 0
+            advice = f"; {fits} slots would fit: use a build of fewer slots" if build.slots else ""
+            raise MemoryExceeded(f"{fixed + state} bytes are needed, {limit} are allowed{advice}")
+        return fixed + state
+
+    def _prepare(self) -> list[Any]:
+        """The parameters on the device; stored tensors that only steps need stay in their files."""
+        build = self.build
+        made: dict[str, Any] = {}
+        compiled: dict[tuple[str, tuple[Tensor, ...]], Compiled] = {}
+        for step in build.steps:
+            inputs = [self.bundle.parameter(build, name) for name in step.inputs]
+            unnamed = tuple(Tensor("x", tensor.dtype, tensor.dims) for tensor in (*inputs, *step.outputs))
+            key = (step.sha256, unnamed)
+            if key not in compiled:
+                what = f"step {step.sha256[:12]}"
+                compiled[key] = self._compile(step.sha256, step.bytes, inputs, step.outputs, (), what)
+            results = compiled[key].call(*(self.bundle.array(name) for name in step.inputs))
+            made |= {tensor.name: array for tensor, array in zip(step.outputs, results, strict=True)}
+        taken = {
+            name: made[name] if name in made else jnp.asarray(np.array(self.bundle.array(name)))
+            for name in dict.fromkeys(build.parameters)
+        }
+        return [jax.block_until_ready(taken[name]) for name in build.parameters]
+
+    def _compile(
+        self,
+        sha256: str,
+        size: int,
+        arguments: Sequence[Tensor],
+        results: Sequence[Tensor],
+        donated: Sequence[int],
+        what: str,
+    ) -> Compiled:
+        exported = audit(self.bundle.program(sha256, size), arguments, results, self.bundle.limits, what)
+        key = f"{self.bundle.model_id.hex()}-{sha256}-{device_name()}-jax-{jax.__version__}"
+        kept = self._cache.get(key)
+        if kept is not None:
+            loaded = _load(kept, len(arguments), len(results))
+            if loaded is not None:
+                return loaded
+        specs = [jax.ShapeDtypeStruct(tensor.shape, NUMPY[tensor.dtype]) for tensor in arguments]
+        began = time.monotonic()
+        try:
+            compiled = jax.jit(exported.call, donate_argnums=tuple(donated)).lower(*specs).compile()
+        except Exception as error:  # a compiler on somebody else's program
+            raise BundleInvalid(f"{what} can't be compiled: {type(error).__name__} {str(error)[:200]}") from error
+        if time.monotonic() - began > self.bundle.limits.compile_sec:
+            raise BundleInvalid(f"{what} took longer than {self.bundle.limits.compile_sec:.0f} s to compile")
+        payload = serialize_executable.serialize(compiled)[0]
+        self._cache.put(key, payload)
+        return Compiled(compiled, _temporary(compiled))
+
+
+def _load(data: bytes, arguments: int, results: int) -> Compiled | None:
+    """A program compiled before; None if this release can't load it."""
+    in_tree = jax.tree.structure((tuple(range(arguments)), {}))
+    out_tree = jax.tree.structure(tuple(range(results)))
+    try:
+        compiled = serialize_executable.deserialize_and_load(data, in_tree, out_tree)
+    except Exception:  # another release's, or damaged: compiling again is always possible  # noqa: BLE001
+        return None
+    return Compiled(compiled, _temporary(compiled))
+
+
+def _temporary(compiled: Any) -> int:
+    found = compiled.memory_analysis()
+    return 0 if found is None else int(found.temp_size_in_bytes)
