@@ -45,6 +45,7 @@ class Bundle:
     tokenizer: bytes | None = field(repr=False)
     chat_template: bytes | None = field(repr=False)
     golden: dict[str, npt.NDArray[Any]] = field(repr=False)
+    programs: dict[str, bytes] = field(repr=False, default_factory=dict)
 
     @property
     def model_id(self) -> bytes:
@@ -59,8 +60,15 @@ class Bundle:
         file, _ = self.stored[name]
         return file.array(name)
 
+    def read_programs(self, build: Build) -> None:
+        """Reads the build's programs, for a process that may open no files later. Raises as `program` does."""
+        for sha256, size in build.hashes.items():
+            self.programs[sha256] = self.program(sha256, size)
+
     def program(self, sha256: str, size: int) -> bytes:
         """A program's bytes. Raises BundleInvalid or BundleUnavailable."""
+        if sha256 in self.programs:
+            return self.programs[sha256]
         name = program_name(sha256)
         data = _read(self.folder / name, name, self.limits.program_bytes)
         if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:

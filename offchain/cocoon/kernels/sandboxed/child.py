@@ -1,0 +1,262 @@
+"""The process that runs one build of one bundle. It is told what to do on standard input and answers on standard output.
+
+It reads the bundle, gives up its rights (see `confine`), and only then parses, compiles and runs what is in it.
+Keep the imports complete: afterwards no module can be loaded any more.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from ..builders.export import export_program, specs
+from ..bundle.audit import audit
+from ..bundle.limits import Limits
+from ..bundle.loader import Bundle
+from ..bundle.manifest import Build, Tensor
+from ..bundle.safetensors import NUMPY, dtype_name
+from ..engine.batcher import Event, Finished
+from ..engine.chat import Message
+from ..engine.model import Model
+from ..engine.request import GenerateRequest
+from ..engine.runtime import device_name
+from ..engine.sampling import Sampling
+from ..errors import InvalidRequest, KernelError
+from .confine import confine
+from .frames import read_frame, write_frame
+
+__all__ = ["main"]
+
+
+class _Output:
+    """Frames to the parent, from one thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def send(self, header: dict[str, Any], data: bytes = b"") -> None:
+        write_frame(self._stream, header, data)
+
+
+class _ParentCache:
+    """Compiled programs kept by the parent: read before rights are given up, stored by message."""
+
+    def __init__(self, output: _Output) -> None:
+        self._output = output
+        self._read: dict[str, bytes] = {}
+
+    def load(self, folder: Path, bundle: Bundle, build: Build) -> None:
+        for sha256 in build.hashes:
+            key = f"{bundle.model_id.hex()}-{sha256}-{device_name()}-jax-{jax.__version__}"
+            path = folder / key
+            if path.is_file():
+                self._read[key] = path.read_bytes()
+
+    def get(self, key: str) -> bytes | None:
+        return self._read.get(key)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._output.send({"compiled": key}, data)
+
+
+def main() -> None:
+    """Until standard input ends."""
+    output = _Output(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)  # whatever prints must not garble the frames
+    first = read_frame(sys.stdin.buffer)
+    if first is None:
+        return
+    try:
+        model, enforced = _start(first[0], output)
+    except KernelError as error:
+        output.send({"fatal": _error(error)})
+        return
+    except Exception as error:  # the last words of this process: everything it read is somebody else's
+        output.send({"fatal": {"type": "BundleInvalid", "message": f"{type(error).__name__}: {str(error)[:300]}"}})
+        return
+    build = model.build
+    output.send(
+        {
+            "ready": {
+                "model_id": model.bundle.model_id.hex(),
+                "build": build.id,
+                "kind": model.bundle.core.kind,
+                "slots": build.slots,
+                "capacity": build.capacity,
+                "precision": build.precision,
+                "memory_bytes": model.runtime.memory_bytes,
+                "device": device_name(),
+                "enforced": enforced,
+            }
+        }
+    )
+    _Server(model, output).run(sys.stdin.buffer)
+
+
+def _start(order: dict[str, Any], output: _Output) -> tuple[Model, list[str]]:
+    enforced: list[str] = []
+    cache = _ParentCache(output)
+    _warm_up()
+
+    def give_up_rights(bundle: Bundle, build: Build) -> None:
+        if order["compiled"] is not None:
+            cache.load(Path(order["compiled"]), bundle, build)
+        stored = sum(shard.bytes for shard in bundle.manifest.shards)
+        memory = bundle.limits.memory_bytes + stored
+        enforced.extend(confine(memory, device=jax.devices()[0].platform != "cpu"))
+        if order["strict"] and len(enforced) < 4:
+            raise KernelError(
+                "this system can't confine the process that runs kernels (no seccomp): run the agent on Linux"
+            )
+
+    model = Model(
+        Path(order["folder"]),
+        build_id=order["build"],
+        expected=None if order["expected"] is None else bytes.fromhex(order["expected"]),
+        limits=Limits(**order["limits"]),
+        cache=cache,
+        before_programs=give_up_rights,
+        progress=lambda step: output.send({"progress": [step.phase, step.done, step.total]}),
+    )
+    return model, enforced
+
+
+def _warm_up() -> None:
+    """Uses everything once that loads modules when it is first used."""
+    tensor = (Tensor("x", "f32", (4, 4)),)
+    made = export_program(lambda x: (jnp.tanh(x @ x),), specs(tensor))
+    exported = audit(made.data, tensor, tensor, Limits(), "warm-up")
+    compiled = jax.jit(exported.call, donate_argnums=(0,)).lower(*specs(tensor)).compile()
+    from jax.experimental import serialize_executable
+
+    data, in_tree, out_tree = serialize_executable.serialize(compiled)
+    again = serialize_executable.deserialize_and_load(data, in_tree, out_tree)
+    np.asarray(again(jnp.asarray(np.array(np.ones((4, 4), np.float32))))[0])
+    for dtype, result in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float32), (jnp.int8, jnp.int32)):
+        # the compiler's matrix library looks at the processor when it first meets a product worth its while
+        rows, weight = jnp.ones((4, 64), dtype), jnp.ones((64, 64), dtype)
+        contract = (((1,), (1,)), ((), ()))
+        np.asarray(jax.jit(partial(lax.dot_general, dimension_numbers=contract, preferred_element_type=result))(rows, weight))
+    for codec in ("ascii", "utf-8", "latin-1", "unicode-escape", "raw-unicode-escape"):
+        codecs.lookup(codec)
+    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
+    for text in ("{% for x in y %}{{ x | upper | trim | tojson }}{% break %}{% endfor %}{{ 'a' ~ 1.5 }}", "{{ 1 / 0 }}"):
+        with contextlib.suppress(ZeroDivisionError):
+            environment.from_string(text).render(y=["\u00e9", 2])
+
+
+class _Server:
+    """Commands come in by a thread; everything else happens in this one."""
+
+    def __init__(self, model: Model, output: _Output) -> None:
+        self._model, self._output = model, output
+        self._inbox: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
+        self._cancels: dict[int, Callable[[], None]] = {}
+
+    def run(self, stream: BinaryIO) -> None:
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        batcher = self._model.batcher
+        while True:
+            busy = batcher is not None and batcher.busy
+            try:
+                found = self._inbox.get(block=not busy)
+            except queue.Empty:
+                assert batcher is not None
+                batcher.step()
+                self._output.send({"beat": 1})
+                continue
+            if found is None:
+                return
+            self._serve(*found)
+
+    def _read(self, stream: BinaryIO) -> None:
+        while (found := read_frame(stream)) is not None:
+            self._inbox.put(found)
+        self._inbox.put(None)
+
+    def _serve(self, order: dict[str, Any], data: bytes) -> None:
+        number = order["id"]
+        try:
+            match order["op"]:
+                case "submit":
+                    self._submit(number, order)
+                case "cancel":
+                    if (cancel := self._cancels.pop(number, None)) is not None:
+                        cancel()
+                case "count":
+                    self._output.send({"id": number, "value": len(self._model.encode(_prompt(order["prompt"])))})
+                case "metrics":
+                    found = self._model.batcher.metrics() if self._model.batcher else None
+                    self._output.send({"id": number, "value": asdict(found) if found else {}})
+                case "texts":
+                    arrays, tokens = self._model.map_texts(order["texts"])
+                    self._send_arrays(number, arrays, tokens)
+                case "map":
+                    self._send_arrays(number, self._model.map(_arrays(order["arrays"], data)), 0)
+        except KernelError as error:
+            self._output.send({"id": number, "error": _error(error)})
+
+    def _submit(self, number: int, order: dict[str, Any]) -> None:
+        batcher = self._model.batcher
+        if batcher is None:
+            raise InvalidRequest("this model does not generate text")
+        tokens = order["tokens"] if order["tokens"] is not None else self._model.encode(_prompt(order["prompt"]))
+        request = GenerateRequest(
+            tuple(tokens),
+            order["max_tokens"],
+            tuple(order["stop"]),
+            Sampling(**order["sampling"]),
+            order["owner"],
+            order["logprobs"],
+        )
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Finished):
+                self._cancels.pop(number, None)
+                self._output.send({"id": number, "finished": asdict(event)})
+            else:
+                self._output.send({"id": number, "token": asdict(event)})
+
+        self._cancels[number] = batcher.submit(request, emit)
+
+    def _send_arrays(self, number: int, arrays: dict[str, Any], tokens: int) -> None:
+        described = {name: [dtype_name(array.dtype), list(array.shape)] for name, array in arrays.items()}
+        data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+        self._output.send({"id": number, "value": {"arrays": described, "tokens": tokens}}, data)
+
+
+def _prompt(found: Any) -> str | list[Message]:
+    return found if isinstance(found, str) else [Message(turn["role"], turn["content"]) for turn in found]
+
+
+def _arrays(described: dict[str, Any], data: bytes) -> dict[str, Any]:
+    arrays, offset = {}, 0
+    for name, (dtype, shape) in described.items():
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays[name] = np.frombuffer(data, NUMPY[dtype], count, offset).reshape(shape)
+        offset += count * NUMPY[dtype].itemsize
+    return arrays
+
+
+def _error(error: KernelError) -> dict[str, Any]:
+    told = {name: getattr(error, name) for name in ("tokens", "limit") if hasattr(error, name)}
+    return {"type": type(error).__name__, "message": str(error), **told}
+
+
+if __name__ == "__main__":
+    main()
