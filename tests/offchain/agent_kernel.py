@@ -37,7 +37,9 @@ class WordKernel:
         asked = request.get("max_tokens")
         return asked if isinstance(asked, int) else None
 
-    def complete(self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event) -> Result:
+    def complete(
+        self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event, owner: str | None = None
+    ) -> Result:
         self.runs += 1
         time.sleep(self.think_sec)
         if self.broken > 0:

@@ -17,7 +17,7 @@ from cocoon.agent.main import load_kernel, main
 from cocoon.chain.wallet import Wallet
 from cocoon.contracts_build import contracts_dir
 from cocoon.errors import WalletError
-from cocoon.kernels.chat import Message
+from cocoon.kernels.engine.chat import Message
 from cocoon.kernels.errors import InvalidRequest
 from cocoon.wire.common import ModelTerms
 

@@ -70,6 +70,7 @@ async def compute(
     max_fee_nano: int,
     seconds: float,
     limits: Limits,
+    owner: str | None = None,
 ) -> Answered:
     """Runs the request within `seconds` and seals its answer. Raises Refused, or KernelFailure if trying again may
     help.
@@ -84,7 +85,7 @@ async def compute(
         if payable is not None and payable < 1:
             raise Refused(RejectReason.FEE_TOO_LOW, f"{max_fee_nano} nanoTON do not pay for the prompt and one token")
         allowed = min(asked, limits.max_tokens, asked if payable is None else payable)
-        result = await _run(kernel, request, allowed, max(limits.least_sec, seconds - limits.reserve_sec))
+        result = await _run(kernel, request, allowed, max(limits.least_sec, seconds - limits.reserve_sec), owner)
     except PromptTooLong as error:
         raise Refused(RejectReason.TOO_LONG, f"{error.tokens} tokens, {error.limit} fit") from error
     except RequestError as error:
@@ -96,16 +97,16 @@ async def compute(
         raise KernelFailure(f"the kernel failed: {type(error).__name__}") from error
     except Exception as error:
         raise KernelFailure(f"the kernel broke down: {type(error).__name__}") from error
-    usage = Usage(result.prompt_tokens, 0, result.completion_tokens)
+    usage = Usage(result.prompt_tokens - result.cached_tokens, result.cached_tokens, result.completion_tokens)
     return Answered(_seal(result, usage, key), usage, min(price(usage, terms), max_fee_nano))
 
 
-async def _run(kernel: Kernel, request: Request, max_tokens: int, seconds: float) -> Result:
+async def _run(kernel: Kernel, request: Request, max_tokens: int, seconds: float, owner: str | None) -> Result:
     """The kernel in a thread, told to stop when time is up or the agent is stopped."""
     cancel = threading.Event()
     timer = asyncio.get_running_loop().call_later(seconds, cancel.set)
     try:
-        return await asyncio.to_thread(kernel.complete, request.body, max_tokens=max_tokens, cancel=cancel)
+        return await asyncio.to_thread(kernel.complete, request.body, max_tokens=max_tokens, cancel=cancel, owner=owner)
     finally:
         timer.cancel()
         cancel.set()

@@ -38,8 +38,8 @@ class AgentConfig:
 
     network: global configuration (JSON) with the lite servers. wallet_key: file with the operator wallet's 24 words or
     64 hex digits; None means the words are in COCOON_OPERATOR_MNEMONIC. data_dir: journal and signer socket; for this
-    worker only. signer_socket: None means `data_dir/signer/signer.sock`. kernel: `smollm2-135m-instruct`, or
-    `module:factory` of one's own.
+    worker only. signer_socket: None means `data_dir/signer/signer.sock`. kernel: `smollm2-135m-instruct`, a bundle's
+    folder, or `module:factory` of one's own.
     """
 
     network: Path

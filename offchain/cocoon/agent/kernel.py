@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..kernels.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from ..kernels.chat import Message
-    from ..kernels.engine import Engine
-    from ..kernels.sampling import Sampling
+    from ..kernels.engine.chat import Message
+    from ..kernels.engine.sampling import Sampling
+    from ..kernels.sandboxed.host import KernelHost
 
 __all__ = ["EngineKernel", "Kernel", "Result"]
 
-_KNOWN = frozenset({"messages", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop"})
+_KNOWN = frozenset({"messages", "prompt", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """body: the object the client gets. The counts are what the fee is computed from."""
+    """body: the object the client gets. The counts are what the fee is computed from; `cached_tokens` of the prompt's
+    had been computed for an earlier request of the same owner.
+    """
 
     body: dict[str, Any] = field(repr=False)
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
 
 class Kernel(Protocol):
@@ -47,19 +50,25 @@ class Kernel(Protocol):
         """The completion tokens the request asks for at most; None if it leaves that open."""
         ...
 
-    def complete(self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event) -> Result:
-        """Runs the request for at most `max_tokens`. Once `cancel` is set, returns soon with what there is."""
+    def complete(
+        self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event, owner: str | None = None
+    ) -> Result:
+        """Runs the request for at most `max_tokens`. Once `cancel` is set, returns soon with what there is.
+
+        owner: the escrow; what is computed for one must not speed up, and so reveal itself to, another.
+        """
         ...
 
 
 class EngineKernel:
-    """A loaded `Engine` for chat requests.
+    """A loaded `generate` bundle for chat requests.
 
-    Request: `messages` (list of `role`, `content`) or `prompt` (text); `max_tokens`, `temperature`, `top_p`, `seed`,
-    `stop`. Answer: `text` and `finish_reason` (`stop`, `length`, or `deadline` if it was cut short to be in time).
+    Request: `messages` (list of `role`, `content`) or `prompt` (text); `max_tokens`, `temperature`, `top_p`, `top_k`,
+    `seed`, `stop`. Answer: `text`, `finish_reason` (`stop`, `length`, or `deadline` if it was cut short to be in time)
+    and `build`, the id of the build that computed it: with the seed, it is what a replay needs.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: KernelHost) -> None:
         self._engine = engine
 
     @property
@@ -81,16 +90,24 @@ class EngineKernel:
             raise InvalidRequest("max_tokens must be a positive integer")
         return asked
 
-    def complete(self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event) -> Result:
+    def complete(
+        self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event, owner: str | None = None
+    ) -> Result:
         done = self._engine.complete(
-            _prompt(request), max_tokens=max_tokens, stop=_stop(request), sampling=_sampling(request), cancel=cancel
+            _prompt(request),
+            max_tokens=max_tokens,
+            stop=_stop(request),
+            sampling=_sampling(request),
+            owner=owner,
+            cancel=cancel,
         )
         reason = "deadline" if done.finish_reason == "cancelled" else done.finish_reason
-        return Result({"text": done.text, "finish_reason": reason}, done.prompt_tokens, done.completion_tokens)
+        body = {"text": done.text, "finish_reason": reason, "build": self._engine.build_id}
+        return Result(body, done.prompt_tokens, done.completion_tokens, done.cached_tokens)
 
 
 def _prompt(request: dict[str, Any]) -> str | list[Message]:
-    from ..kernels.chat import Message
+    from ..kernels.engine.chat import Message
 
     match request:
         case {"messages": list(turns)} if turns and "prompt" not in request:
@@ -116,11 +133,12 @@ def _stop(request: dict[str, Any]) -> list[str]:
 
 
 def _sampling(request: dict[str, Any]) -> Sampling:
-    from ..kernels.sampling import Sampling
+    from ..kernels.engine.sampling import Sampling
 
-    temperature, top_p, seed = (
-        request.get(name, default) for name, default in (("temperature", 0.0), ("top_p", 1.0), ("seed", 0))
-    )
-    if type(temperature) not in (int, float) or type(top_p) not in (int, float) or type(seed) is not int:
-        raise InvalidRequest("temperature and top_p are numbers, seed an integer")
-    return Sampling(float(temperature), float(top_p), seed)
+    temperature, top_p = (request.get(name, default) for name, default in (("temperature", 0.0), ("top_p", 1.0)))
+    seed, top_k = (request.get(name, 0) for name in ("seed", "top_k"))
+    if type(temperature) not in (int, float) or type(top_p) not in (int, float):
+        raise InvalidRequest("temperature and top_p are numbers")
+    if type(seed) is not int or type(top_k) is not int:
+        raise InvalidRequest("seed and top_k are integers")
+    return Sampling(float(temperature), float(top_p), seed, top_k)

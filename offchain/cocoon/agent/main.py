@@ -8,13 +8,17 @@ import importlib
 import json
 import logging
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..chain.lite import LiteChain
 from ..errors import ChainUnavailable, CocoonError
+from ..kernels.bundle.loader import MANIFEST
+from ..kernels.fetch import compiled_dir
 from ..kernels.progress import ProgressCallback, silent
+from ..kernels.shelf import SHELF, find_bundle
 from ..signer.errors import SignerError
 from ..signer.launch import ensure_signer
 from .agent import Agent
@@ -74,18 +78,15 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
 
 
 def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:
-    """The kernel `spec` names, ready to run: a built-in model, or `module:factory`, called without arguments.
-    SetupError.
+    """The kernel `spec` names, ready to run: a model on the shelf, a bundle's folder, or `module:factory`, called
+    without arguments. SetupError or a KernelError.
     """
-    if spec == "smollm2-135m-instruct":
-        from ..kernels.engine import Engine
-
-        engine = Engine()
-        engine.load(progress)
-        return EngineKernel(engine)
+    folder = Path(spec)
+    if spec in SHELF or (folder / MANIFEST).is_file():
+        return _load_bundle(find_bundle(spec, progress) if spec in SHELF else folder, progress)
     module, colon, factory = spec.partition(":")
     if not colon:
-        raise SetupError(f"there is no kernel {spec!r}: use smollm2-135m-instruct, or module:factory")
+        raise SetupError(f"there is no kernel {spec!r}: use {', '.join(SHELF)}, a bundle's folder, or module:factory")
     try:
         made: Kernel = getattr(importlib.import_module(module), factory)()
         named = made.model_id
@@ -96,6 +97,19 @@ def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:
     if not isinstance(named, bytes) or len(named) != 32:
         raise SetupError(f"the kernel {spec!r} names no model: its model_id must be 32 bytes")
     return made
+
+
+def _load_bundle(folder: Path, progress: ProgressCallback) -> Kernel:
+    from ..kernels.sandboxed.host import KernelHost
+    from ..kernels.sandboxed.process import Order
+
+    host = KernelHost(Order(folder, compiled=compiled_dir(), strict=sys.platform == "linux"))
+    host.load(progress)
+    if host.about["kind"] != "generate":
+        raise SetupError(f"{folder} is a {host.about['kind']} model; agents serve generate models so far")
+    for right in host.about["enforced"]:
+        _log.info("the kernel's process: %s", right)
+    return EngineKernel(host)
 
 
 def main(config: AgentConfig, progress: ProgressCallback = silent) -> int:

@@ -137,6 +137,7 @@ class JobRunner:
                 max_fee_nano=terms.max_fee_nano,
                 seconds=terms.deadline - await self._chain.time(),
                 limits=self._limits,
+                owner=job.key.escrow.hash_part.hex(),
             )
         receipt = statements.receipt(
             channel,

@@ -5,14 +5,16 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..kernels.engine import Engine
 from ..kernels.progress import Progress as Step
+from ..kernels.shelf import find_bundle
 
-__all__ = ["prepare"]
+__all__ = ["MODEL", "prepare"]
+
+MODEL = "smollm2-135m-instruct"
 
 
 def prepare(console: Console) -> None:
-    """Install the executor's packages and fetch, check and compile the model, with a bar for each step."""
+    """Install the executor's packages, fetch the model and build its bundle, with a bar for each step."""
     from cocoon_sandbox.executor import Executor
 
     columns = (
@@ -33,4 +35,4 @@ def prepare(console: Console) -> None:
                 tasks[step.phase] = bars.add_task(f"model: {step.phase}", total=step.total)
             bars.update(tasks[step.phase], total=step.total, completed=step.done)
 
-        Engine().load(show)
+        find_bundle(MODEL, show)

@@ -25,13 +25,14 @@ from ..crypto.statements import identity, receipt
 from ..crypto.usage import Usage
 from ..deployment import Deployment, Rules
 from ..fees import Fees
-from ..kernels.engine import Engine
+from ..kernels.shelf import find_bundle, model_id_of
 from ..registration import Registered, register_worker
 from ..wire.blob import bytes_to_cell
 from ..wire.common import Kind
 from ..wire.escrow import RejectReason, SignedReceipt
 from ..wire.worker import SetIdentity, SetOffer, WorkerStatus, WorkerStorage
 from .playbill import Playbill
+from .preparing import MODEL
 from .stage import TON, AgentProcess, DemoFailed, Stage
 
 __all__ = ["play"]
@@ -63,7 +64,7 @@ class _Story:
         self.stage, self.bill = stage, bill
         self.rules: Rules
         self.deployment: Deployment
-        self.model_id = int.from_bytes(Engine().model_id, "big")
+        self.model_id = int.from_bytes(model_id_of(find_bundle(MODEL)), "big")
         # the second worker has no agent: this program holds its key, and is its dishonest operator
         self.rogue_key = Ed25519PrivateKey.generate()
 
@@ -139,7 +140,7 @@ class _Story:
         settings = {
             "registry": self.deployment.registry.to_str(is_user_friendly=False),
             "worker_index": self.a.index,
-            "kernel": "smollm2-135m-instruct",
+            "kernel": MODEL,
             "terms": asdict(DEFAULT_TERMS),
         }
         async with stage.agent("worker-a", settings, self.agent_wallet) as agent:

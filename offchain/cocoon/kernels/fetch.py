@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import BinaryIO
 from cocoon.kernels.errors import ModelFetchError, ModelIntegrityError
 from cocoon.kernels.progress import Progress, ProgressCallback, silent
 
-__all__ = ["SMOLLM2_135M_INSTRUCT", "ModelSource", "cache_dir", "fetch"]
+__all__ = ["SMOLLM2_135M_INSTRUCT", "ModelSource", "cache_dir", "compiled_dir", "exclusive", "fetch"]
 
 _BLOCK_BYTES = 1 << 20
 _POLL_SEC = 0.2
@@ -32,8 +33,7 @@ _POLL_SEC = 0.2
 class ModelSource:
     """Where a model comes from and what it must be.
 
-    wheel_bytes, gguf_bytes: sizes, for progress and the free-space check. model_id: see `cocoon.kernels.manifest`;
-    pinned so that a client can name the model without holding its weights.
+    wheel_bytes, gguf_bytes: sizes, for progress and the free-space check. licence: an SPDX expression.
     """
 
     package: str
@@ -44,7 +44,6 @@ class ModelSource:
     gguf_sha256: str
     gguf_bytes: int
     licence: str
-    model_id: bytes
 
     @property
     def file_name(self) -> str:
@@ -61,7 +60,6 @@ SMOLLM2_135M_INSTRUCT = ModelSource(
     gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     gguf_bytes=98_362_432,
     licence="Apache-2.0",
-    model_id=bytes.fromhex("b80789952d3d2bc8054c269e753eb895b4ad936a773ec90ae08293fc04cd1371"),
 )
 
 
@@ -69,6 +67,18 @@ def cache_dir() -> Path:
     """The folder for models and compiled programs: `$COCOON_CACHE`, else `~/.cache/cocoon`."""
     configured = os.environ.get("COCOON_CACHE")
     return Path(configured).expanduser() if configured else Path.home() / ".cache" / "cocoon"
+
+
+def compiled_dir() -> Path:
+    """The folder for compiled programs. One for each processor model: programs use its instructions, and a home
+    directory may be shared.
+    """
+    about = platform.machine()
+    features = Path("/proc/cpuinfo")
+    if features.is_file():
+        lines = features.read_text(errors="replace").splitlines()
+        about += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return cache_dir() / "compiled" / hashlib.sha256(about.encode()).hexdigest()[:12]
 
 
 def fetch(source: ModelSource, progress: ProgressCallback = silent, *, directory: Path | None = None) -> Path:
@@ -79,7 +89,7 @@ def fetch(source: ModelSource, progress: ProgressCallback = silent, *, directory
     root = (cache_dir() if directory is None else directory) / "models"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _exclusive(root / f"{source.file_name}.lock"):
+        with exclusive(root / f"{source.file_name}.lock"):
             target = root / source.file_name
             if not _is_intact(target, source, progress):
                 _install(source, target, progress)
@@ -91,7 +101,7 @@ def fetch(source: ModelSource, progress: ProgressCallback = silent, *, directory
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Holds an advisory lock on `path`; the kernel releases it when the process dies."""
     with path.open("ab") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -63,7 +63,7 @@ def export_program(
 
 def specs(tensors: Sequence[Tensor]) -> list[Any]:
     """What `export_program` takes as arguments."""
-    return [jax.ShapeDtypeStruct(tensor.shape, NUMPY[tensor.dtype]) for tensor in tensors]
+    return [jax.ShapeDtypeStruct(tensor.shape, NUMPY[tensor.dtype]) for tensor in tensors]  # type: ignore[no-untyped-call]
 
 
 def tensor_of(name: str, array: Any) -> Tensor:

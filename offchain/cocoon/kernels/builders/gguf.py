@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from ..bundle.manifest import Generate, Tensor, Tolerance
 from ..errors import ModelFormatError, UnsupportedModel
-from .gguf_file import GGUFFile
 from ..progress import Progress, ProgressCallback, silent
-from .vocabulary import tokenizer_from_gguf
 from .blueprint import Blueprint
 from .decoder import Decoder, rope_tables
+from .gguf_file import GGUFFile
 from .transformer import TransformerConfig
+from .vocabulary import tokenizer_from_gguf
 
 __all__ = ["blueprint_from_gguf", "read_config", "read_weights"]
 
@@ -123,7 +123,9 @@ def read_weights(file: GGUFFile, config: TransformerConfig, progress: ProgressCa
         here, there = f"layers.{i}", f"blk.{i}"
         parts = {part: read(f"{there}.attn_{part}.weight", width, hidden) for part, width in widths.items()}
         if paired:
-            parts |= {part: _split_halves(parts[part], width // head_dim) for part, width in widths.items() if part != "v"}
+            parts |= {
+                part: _split_halves(parts[part], width // head_dim) for part, width in widths.items() if part != "v"
+            }
         weights[f"{here}.qkv"] = np.concatenate(list(parts.values()))
         if config.qkv_bias:
             biases = [read(f"{there}.attn_{part}.bias", width) for part, width in widths.items()]

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from ..bundle import chunks
 from ..bundle.loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, open_bundle, program_name, shard_name
-from ..bundle.manifest import SCHEMA, Build, Core, Manifest, Shard, Weights
+from ..bundle.manifest import SCHEMA, Core, Manifest, Shard, Weights
 from ..bundle.safetensors import write
 from ..engine.golden import check_golden
+from ..engine.runtime import CompiledCache, Runtime
 from ..errors import BundleInvalid
 from ..progress import Progress, ProgressCallback, silent
 from .blueprint import Blueprint, BuildOptions
@@ -28,9 +29,17 @@ _SHARD_BYTES = 512 << 20
 
 
 def write_bundle(
-    blueprint: Blueprint, options: Sequence[BuildOptions], folder: Path, progress: ProgressCallback = silent
+    blueprint: Blueprint,
+    options: Sequence[BuildOptions],
+    folder: Path,
+    progress: ProgressCallback = silent,
+    *,
+    cache: CompiledCache | None = None,
 ) -> Manifest:
-    """Makes `folder`, which must not exist. It appears whole or not at all. Raises BundleInvalid, UnsupportedModel."""
+    """Makes `folder`, which must not exist. It appears whole or not at all. Raises BundleInvalid, UnsupportedModel.
+
+    cache: keeps what was compiled to check the builds.
+    """
     if folder.exists():
         raise BundleInvalid(f"{folder} exists already: remove it, or add a build to it")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +69,7 @@ def write_bundle(
         (scratch / "programs").mkdir()
         for index, option in enumerate(options):
             progress(Progress("build", index, len(options)))
-            manifest = _add(blueprint, option, scratch)
+            manifest = _add(blueprint, option, scratch, cache)
         progress(Progress("build", len(options), len(options)))
         os.replace(scratch, folder)
         scratch.mkdir()  # for the context to remove
@@ -68,19 +77,24 @@ def write_bundle(
 
 
 def add_build(
-    blueprint: Blueprint, option: BuildOptions, folder: Path, progress: ProgressCallback = silent
+    blueprint: Blueprint,
+    option: BuildOptions,
+    folder: Path,
+    progress: ProgressCallback = silent,
+    *,
+    cache: CompiledCache | None = None,
 ) -> Manifest:
     """Exports the model once more, for the bundle in `folder`, and lists the build once it gives the golden outputs.
 
     The model's id stays. Raises BundleInvalid if the blueprint is another model.
     """
     progress(Progress("build", 0, 1))
-    manifest = _add(blueprint, option, folder)
+    manifest = _add(blueprint, option, folder, cache)
     progress(Progress("build", 1, 1))
     return manifest
 
 
-def _add(blueprint: Blueprint, option: BuildOptions, folder: Path) -> Manifest:
+def _add(blueprint: Blueprint, option: BuildOptions, folder: Path, cache: CompiledCache | None) -> Manifest:
     before = Manifest.from_bytes((folder / MANIFEST).read_bytes())
     made = blueprint.source.make(option)
     if made.build.id in {build.id for build in before.builds}:
@@ -95,13 +109,10 @@ def _add(blueprint: Blueprint, option: BuildOptions, folder: Path) -> Manifest:
                     part, trial / part.name
                 )
         (trial / MANIFEST).write_bytes(manifest.to_bytes())
-        _try(trial, made.build)
+        bundle = open_bundle(trial)
+        check_golden(bundle, made.build, Runtime(bundle, made.build, cache=cache))
     _replace(folder / MANIFEST, manifest.to_bytes())
     return manifest
-
-
-def _try(folder: Path, build: Build) -> None:
-    check_golden(open_bundle(folder), build)
 
 
 def _write_weights(blueprint: Blueprint, folder: Path, progress: ProgressCallback) -> list[Shard]:

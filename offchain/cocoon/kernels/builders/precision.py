@@ -18,6 +18,7 @@ Array = Any
 Precision = Literal["f32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 _LEVELS = 127
+_TINY = 2.0**-126  # keeps rows of zeros from being divided by zero
 _DIGIT = 128
 _RANGE = _DIGIT * _LEVELS  # the largest |128·high + low| with both digits in int8
 
@@ -25,7 +26,7 @@ _RANGE = _DIGIT * _LEVELS  # the largest |128·high + low| with both digits in i
 def quantize(weight: Array) -> tuple[Array, Array]:
     """[out, in] -> (int8 [out, in], float32 [out]): rounds to nearest, symmetric, one scale per output channel."""
     wide = weight.astype(jnp.float32)
-    scale = jnp.maximum(jnp.max(jnp.abs(wide), axis=1), jnp.finfo(jnp.float32).tiny) / _LEVELS
+    scale = jnp.maximum(jnp.max(jnp.abs(wide), axis=1), _TINY) / _LEVELS
     return jnp.round(wide / scale[:, None]).astype(jnp.int8), scale
 
 
@@ -49,9 +50,7 @@ class Linear:
 
 
 def _dot(rows: Array, weight: Array, result: Any, precision: Any = None) -> Array:
-    return lax.dot_general(
-        rows, weight, (((1,), (1,)), ((), ())), precision=precision, preferred_element_type=result
-    )
+    return lax.dot_general(rows, weight, (((1,), (1,)), ((), ())), precision=precision, preferred_element_type=result)
 
 
 def _bf16(rows: Array, weight: Array) -> Array:
@@ -64,7 +63,7 @@ def _bf16(rows: Array, weight: Array) -> Array:
 
 def _int8(rows: Array, weight: Array, scale: Array) -> Array:
     count = rows.shape[0]
-    step = jnp.maximum(jnp.max(jnp.abs(rows), axis=1, keepdims=True), jnp.finfo(jnp.float32).tiny) / _RANGE
+    step = jnp.maximum(jnp.max(jnp.abs(rows), axis=1, keepdims=True), _TINY) / _RANGE
     whole = jnp.round(rows / step).astype(jnp.int32)
     high = (whole + _DIGIT // 2) >> 7
     digits = jnp.concatenate([high, whole - high * _DIGIT]).astype(jnp.int8)

@@ -146,8 +146,8 @@ def prefill(
 ) -> tuple[Array, list[Array]]:
     """A chunk for one slot: tokens [C] int32 at start..start+C-1; start is a multiple of C.
 
-    Returns (logits [vocabulary] after token `last` of the chunk, cache). What is padded behind `last` lands at positions
-    that no token attends to before it is overwritten.
+    Returns (logits [vocabulary] after token `last` of the chunk, cache). What is padded behind `last` lands at
+    positions that no token attends to before it is overwritten.
     """
     model, cache = _Model(config, precision, weights), list(cache)
     count, groups = tokens.shape[0], config.kv_heads

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jax import export as jax_export
@@ -18,30 +19,68 @@ from jaxlib.mlir.dialects import stablehlo
 
 from ..errors import BundleInvalid
 from .limits import Limits
-from .manifest import Tensor
+from .loader import Bundle
+from .manifest import Build, Step, Tensor
 from .safetensors import NUMPY
 
-__all__ = ["CUSTOM_CALLS", "OPERATIONS", "audit"]
+__all__ = ["CUSTOM_CALLS", "OPERATIONS", "Audited", "audit", "audit_build", "audit_step"]
 
+_STABLEHLO = """
+    abs add and atan2 bitcast_convert broadcast_in_dim case cbrt ceil clamp compare complex composite
+    concatenate constant convert convolution cosine count_leading_zeros custom_call divide dot_general
+    dynamic_slice dynamic_update_slice exponential exponential_minus_one floor gather imag iota is_finite log
+    log_plus_one logistic map maximum minimum multiply negate not optimization_barrier or pad popcnt power real
+    reduce reduce_precision reduce_window remainder reshape return reverse round_nearest_afz round_nearest_even
+    rsqrt scatter select shift_left shift_right_arithmetic shift_right_logical sign sine slice sort sqrt
+    subtract tan tanh transpose while xor
+"""
 OPERATIONS = frozenset(
-    "builtin.module func.func func.call func.return".split()
-    + [
-        f"stablehlo.{name}"
-        for name in (
-            "abs add and atan2 bitcast_convert broadcast_in_dim case cbrt ceil clamp compare complex composite "
-            "concatenate constant convert convolution cosine count_leading_zeros custom_call divide dot_general "
-            "dynamic_slice dynamic_update_slice exponential exponential_minus_one floor gather imag iota is_finite log "
-            "log_plus_one logistic map maximum minimum multiply negate not optimization_barrier or pad popcnt power "
-            "real reduce reduce_precision reduce_window remainder reshape return reverse round_nearest_afz "
-            "round_nearest_even rsqrt scatter select shift_left shift_right_arithmetic shift_right_logical sign sine "
-            "slice sort sqrt subtract tan tanh transpose while xor"
-        ).split()
-    ]
+    {"builtin.module", "func.func", "func.call", "func.return"} | {f"stablehlo.{name}" for name in _STABLEHLO.split()}
 )
 CUSTOM_CALLS = frozenset({"mhlo.erf", "mhlo.topk", "Sharding"})
 _PARTS = re.compile(r"tensor<((?:\d+x)*)([a-z]+\d*[A-Z0-9a-z]*)>\Z")
 _BITS = {"i1": 8, "bf16": 16, "f16": 16, "f32": 32, "f64": 64}
 _ALLOWED_ELEMENTS = re.compile(r"(?:u?i(?:1|8|16|32|64)|b?f16|f32|f64)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A program that may be compiled. what: how errors name it."""
+
+    sha256: str
+    what: str
+    arguments: tuple[Tensor, ...]
+    results: tuple[Tensor, ...]
+    exported: jax_export.Exported
+
+
+def audit_build(bundle: Bundle, build: Build) -> list[Audited]:
+    """The build's programs, in order. Raises BundleInvalid or BundleUnavailable."""
+    parameters = [bundle.parameter(build, name) for name in build.parameters]
+    return [
+        _audited(
+            bundle,
+            f"{program.role} program",
+            (program.sha256, program.bytes),
+            (*parameters, *build.state, *program.inputs),
+            (*program.outputs, *build.state),
+        )
+        for program in build.programs
+    ]
+
+
+def audit_step(bundle: Bundle, build: Build, step: Step) -> Audited:
+    """As `audit_build`, for a step."""
+    inputs = tuple(bundle.parameter(build, name) for name in step.inputs)
+    return _audited(bundle, "step", (step.sha256, step.bytes), inputs, step.outputs)
+
+
+def _audited(
+    bundle: Bundle, what: str, file: tuple[str, int], arguments: tuple[Tensor, ...], results: tuple[Tensor, ...]
+) -> Audited:
+    name = f"{what} {file[0][:12]}"
+    exported = audit(bundle.program(*file), arguments, results, bundle.limits, name)
+    return Audited(file[0], name, arguments, results, exported)
 
 
 def audit(
@@ -52,7 +91,12 @@ def audit(
         exported = jax_export.deserialize(bytearray(data))
     except Exception as error:  # the parser of a format, on hostile bytes
         raise BundleInvalid(f"{what} is no exported program: {type(error).__name__} {str(error)[:120]}") from error
-    if exported.nr_devices != 1 or exported.disabled_safety_checks or exported.ordered_effects or exported.unordered_effects:
+    if (
+        exported.nr_devices != 1
+        or exported.disabled_safety_checks
+        or exported.ordered_effects
+        or exported.unordered_effects
+    ):
         raise BundleInvalid(f"{what} wants several devices, side effects, or checks switched off")
     _check_signature(exported.in_avals, arguments, f"{what}: argument")
     _check_signature(exported.out_avals, results, f"{what}: result")
@@ -108,7 +152,9 @@ class _Walk:
         if name == "stablehlo.custom_call":
             target = ir.StringAttr(operation.attributes["call_target_name"]).value
             if target not in CUSTOM_CALLS:
-                raise BundleInvalid(f"{self._what} calls {target[:60]!r}: only {', '.join(sorted(CUSTOM_CALLS))} may be")
+                raise BundleInvalid(
+                    f"{self._what} calls {target[:60]!r}: only {', '.join(sorted(CUSTOM_CALLS))} may be"
+                )
             if "has_side_effect" in operation.attributes and ir.BoolAttr(operation.attributes["has_side_effect"]).value:
                 raise BundleInvalid(f"{self._what} calls {target!r} for a side effect")
         for result in operation.results:

@@ -253,4 +253,3 @@ def _check_regular(path: Path, name: str) -> None:
         raise BundleUnavailable(f"{name} is missing: {error.strerror}") from error
     if not stat.S_ISREG(modes[0]) or not stat.S_ISDIR(modes[1]):
         raise BundleInvalid(f"{name} is not a plain file in a plain folder")
-

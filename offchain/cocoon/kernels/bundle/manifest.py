@@ -219,7 +219,8 @@ class Build:
     @property
     def hashes(self) -> dict[str, int]:
         """Program files by hash, with their lengths."""
-        return {part.sha256: part.bytes for part in (*self.programs, *self.steps)}
+        programs = {program.sha256: program.bytes for program in self.programs}
+        return programs | {step.sha256: step.bytes for step in self.steps}
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,9 @@ class TensorFile:
             case _:
                 raise BundleInvalid(f"{self.path.name}: the header's entry {name[:60]!r} makes no sense")
         if begin != position or end - begin != math.prod(shape) * DTYPES[tensor.dtype]:
-            raise BundleInvalid(f"{self.path.name}: tensor {name[:60]!r} overlaps another, leaves a gap, or is cut short")
+            raise BundleInvalid(
+                f"{self.path.name}: tensor {name[:60]!r} overlaps another, leaves a gap, or is cut short"
+            )
         self.tensors[name], self._offsets[name] = tensor, begin
         return end
 

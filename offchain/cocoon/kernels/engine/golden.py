@@ -18,7 +18,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def check_golden(bundle: Bundle, build: Build, runtime: Runtime | None = None) -> float:
-    """The greatest difference, as a fraction of the greatest golden output. Raises BundleInvalid beyond the tolerance."""
+    """The greatest difference, as a fraction of the greatest golden output. Raises BundleInvalid beyond tolerance."""
     running = Runtime(bundle, build) if runtime is None else runtime
     found = deviation(running)
     running.reset()
@@ -36,14 +36,14 @@ def deviation(runtime: Runtime) -> float:
 def _generate(runtime: Runtime) -> float:
     """Prefills all but the last tokens, decodes those, and compares the highest logits of each of these positions."""
     golden, build = runtime.bundle.golden, runtime.build
-    try:
-        tokens, ids, expected = (golden[name] for name in ("tokens", "ids", "logits"))
-        assert tokens.ndim == 1 and ids.shape == expected.shape and ids.ndim == 2 and len(ids) <= len(tokens)
-        assert tokens.min() >= 0 and ids.min() >= 0
-        vocabulary = runtime.bundle.core.generate.vocabulary if runtime.bundle.core.generate else 0
-        assert max(tokens.max(), ids.max()) < vocabulary and len(tokens) <= build.capacity
-    except (KeyError, AssertionError, ValueError) as error:
-        raise BundleInvalid("golden.safetensors lacks tokens, ids or logits of fitting shapes") from error
+    if not {"tokens", "ids", "logits"} <= golden.keys() or runtime.bundle.core.generate is None:
+        raise BundleInvalid("golden.safetensors lacks tokens, ids or logits")
+    tokens, ids, expected = golden["tokens"], golden["ids"], golden["logits"]
+    shaped = tokens.ndim == 1 and ids.ndim == 2 and ids.shape == expected.shape
+    if not shaped or not len(ids) <= len(tokens) <= build.capacity:
+        raise BundleInvalid("golden.safetensors has tokens, ids or logits of shapes that don't fit each other")
+    if min(tokens.min(), ids.min()) < 0 or max(tokens.max(), ids.max()) >= runtime.bundle.core.generate.vocabulary:
+        raise BundleInvalid("golden.safetensors has tokens outside the vocabulary")
     filled = len(tokens) - (len(ids) - 1)
     rows = []
     prefill, decode = runtime.role("prefill"), runtime.role("decode")

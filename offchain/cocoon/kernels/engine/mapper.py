@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.manifest import Program
+from ..bundle.manifest import Program, Tensor
 from ..bundle.safetensors import NUMPY
 from ..errors import InvalidRequest
 from .runtime import Runtime
@@ -39,10 +39,8 @@ class Mapper:
             if all(given[dim] <= size for dim, size in sizes.items()):
                 padded = [_pad(inputs[tensor.name], tensor.shape) for tensor in program.inputs]
                 results = self._runtime.run(index, *padded)
-                return {
-                    tensor.name: np.asarray(result)[tuple(slice(given[d] if isinstance(d, str) else d) for d in tensor.dims)]
-                    for tensor, result in zip(self._core.outputs, results, strict=True)
-                }
+                pairs = zip(self._core.outputs, results, strict=True)
+                return {tensor.name: _cut(np.asarray(result), tensor, given) for tensor, result in pairs}
         largest = self._sizes(self._runtime.build.programs[self.programs[-1]])
         raise InvalidRequest(f"the inputs are {given}, at most {largest} fit: send less at once")
 
@@ -69,6 +67,10 @@ class Mapper:
         pairs = zip(self._core.inputs, program.inputs, strict=True)
         found = ((d, s) for generic, concrete in pairs for d, s in zip(generic.dims, concrete.shape, strict=True))
         return {dim: size for dim, size in found if isinstance(dim, str)}
+
+
+def _cut(array: npt.NDArray[Any], tensor: Tensor, given: dict[str, int]) -> npt.NDArray[Any]:
+    return array[tuple(slice(given.get(dim) if isinstance(dim, str) else dim) for dim in tensor.dims)]
 
 
 def _pad(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:

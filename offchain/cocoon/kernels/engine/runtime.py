@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -11,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import serialize_executable
 
-from ..bundle.audit import audit
+from ..bundle.audit import Audited, audit_build, audit_step
 from ..bundle.loader import Bundle
 from ..bundle.manifest import Build, Tensor
 from ..bundle.safetensors import NUMPY
 from ..errors import BundleInvalid, MemoryExceeded
 from ..progress import Progress, ProgressCallback, silent
 
-__all__ = ["Compiled", "CompiledCache", "NoCache", "Runtime", "device_name"]
+__all__ = ["Compiled", "CompiledCache", "FolderCache", "NoCache", "Runtime", "compiled_key", "device_name"]
 
 
 class CompiledCache(Protocol):
@@ -39,11 +41,33 @@ class NoCache:
         return None
 
 
+class FolderCache:
+    """A folder of this user's. What the confined process compiles is put there by its parent, under the same keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, key: str) -> bytes | None:
+        path = self._folder / key
+        return path.read_bytes() if path.is_file() else None
+
+    def put(self, key: str, data: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{key}.{os.getpid()}"
+        temporary.write_bytes(data)
+        os.replace(temporary, self._folder / key)
+
+
 class Compiled:
     """One program, callable with all of its arguments."""
 
     def __init__(self, call: Any, temporary_bytes: int) -> None:
         self.call, self.temporary_bytes = call, temporary_bytes
+
+
+def compiled_key(bundle: Bundle, sha256: str) -> str:
+    """What a compiled program is kept under."""
+    return f"{bundle.model_id.hex()}-{sha256}-{device_name()}-jax-{jax.__version__}"
 
 
 def device_name() -> str:
@@ -70,12 +94,9 @@ class Runtime:
         parameters = [bundle.parameter(build, name) for name in build.parameters]
         self.programs: list[Compiled] = []
         states = range(len(parameters), len(parameters) + len(build.state))
-        for index, program in enumerate(build.programs):
+        for index, part in enumerate(audit_build(bundle, build)):
             progress(Progress("compile", index, len(build.programs)))
-            arguments = [*parameters, *build.state, *program.inputs]
-            results = [*program.outputs, *build.state]
-            what = f"{program.role} program {program.sha256[:12]}"
-            self.programs.append(self._compile(program.sha256, program.bytes, arguments, results, states, what))
+            self.programs.append(self._compile(part, states))
         progress(Progress("compile", len(build.programs), len(build.programs)))
         self.memory_bytes = self._plan(parameters)
         self._parameters = self._prepare()
@@ -116,42 +137,32 @@ class Runtime:
         """The parameters on the device; stored tensors that only steps need stay in their files."""
         build = self.build
         made: dict[str, Any] = {}
-        compiled: dict[tuple[str, tuple[Tensor, ...]], Compiled] = {}
+        compiled: dict[tuple[str, int], Compiled] = {}
         for step in build.steps:
-            inputs = [self.bundle.parameter(build, name) for name in step.inputs]
-            unnamed = tuple(Tensor("x", tensor.dtype, tensor.dims) for tensor in (*inputs, *step.outputs))
-            key = (step.sha256, unnamed)
+            part = audit_step(self.bundle, build, step)
+            key = (step.sha256, len(step.inputs))  # the audit makes sure that its arguments have one shape only
             if key not in compiled:
-                what = f"step {step.sha256[:12]}"
-                compiled[key] = self._compile(step.sha256, step.bytes, inputs, step.outputs, (), what)
+                compiled[key] = self._compile(part, ())
             results = compiled[key].call(*(self.bundle.array(name) for name in step.inputs))
             made |= {tensor.name: array for tensor, array in zip(step.outputs, results, strict=True)}
         taken = {
             name: made[name] if name in made else jnp.asarray(np.array(self.bundle.array(name)))
             for name in dict.fromkeys(build.parameters)
         }
-        return [jax.block_until_ready(taken[name]) for name in build.parameters]
+        return [taken[name].block_until_ready() for name in build.parameters]
 
-    def _compile(
-        self,
-        sha256: str,
-        size: int,
-        arguments: Sequence[Tensor],
-        results: Sequence[Tensor],
-        donated: Sequence[int],
-        what: str,
-    ) -> Compiled:
-        exported = audit(self.bundle.program(sha256, size), arguments, results, self.bundle.limits, what)
-        key = f"{self.bundle.model_id.hex()}-{sha256}-{device_name()}-jax-{jax.__version__}"
+    def _compile(self, part: Audited, donated: Sequence[int]) -> Compiled:
+        arguments, results, what = part.arguments, part.results, part.what
+        key = compiled_key(self.bundle, part.sha256)
         kept = self._cache.get(key)
         if kept is not None:
             loaded = _load(kept, len(arguments), len(results))
             if loaded is not None:
                 return loaded
-        specs = [jax.ShapeDtypeStruct(tensor.shape, NUMPY[tensor.dtype]) for tensor in arguments]
+        specs = [jax.ShapeDtypeStruct(t.shape, NUMPY[t.dtype]) for t in arguments]  # type: ignore[no-untyped-call]
         began = time.monotonic()
         try:
-            compiled = jax.jit(exported.call, donate_argnums=tuple(donated)).lower(*specs).compile()
+            compiled = jax.jit(part.exported.call, donate_argnums=tuple(donated)).lower(*specs).compile()
         except Exception as error:  # a compiler on somebody else's program
             raise BundleInvalid(f"{what} can't be compiled: {type(error).__name__} {str(error)[:200]}") from error
         if time.monotonic() - began > self.bundle.limits.compile_sec:

@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as BPETokenizer
@@ -199,7 +199,7 @@ def _build_bpe(spec: BytePairs) -> BPETokenizer:
     bpe = BPETokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     if spec.nfc:
         bpe.normalizer = normalizers.NFC()
-    cuts = [pre_tokenizers.Digits(individual_digits=True)] if spec.digits else []
+    cuts: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if spec.digits else []
     if spec.pattern is not None:
         try:
             cuts.append(pre_tokenizers.Split(Regex(spec.pattern), "isolated"))

@@ -1,4 +1,4 @@
-"""The process that runs one build of one bundle. It is told what to do on standard input and answers on standard output.
+"""The process that runs one build of one bundle: told what to do on standard input, it answers on standard output.
 
 It reads the bundle, gives up its rights (see `confine`), and only then parses, compiles and runs what is in it.
 Keep the imports complete: afterwards no module can be loaded any more.
@@ -34,7 +34,7 @@ from ..engine.batcher import Event, Finished
 from ..engine.chat import Message
 from ..engine.model import Model
 from ..engine.request import GenerateRequest
-from ..engine.runtime import device_name
+from ..engine.runtime import compiled_key, device_name
 from ..engine.sampling import Sampling
 from ..errors import InvalidRequest, KernelError
 from .confine import confine
@@ -62,7 +62,7 @@ class _ParentCache:
 
     def load(self, folder: Path, bundle: Bundle, build: Build) -> None:
         for sha256 in build.hashes:
-            key = f"{bundle.model_id.hex()}-{sha256}-{device_name()}-jax-{jax.__version__}"
+            key = compiled_key(bundle, sha256)
             path = folder / key
             if path.is_file():
                 self._read[key] = path.read_bytes()
@@ -86,7 +86,7 @@ def main() -> None:
     except KernelError as error:
         output.send({"fatal": _error(error)})
         return
-    except Exception as error:  # the last words of this process: everything it read is somebody else's
+    except Exception as error:  # noqa: BLE001 - the last words of this process; all it read is somebody else's
         output.send({"fatal": {"type": "BundleInvalid", "message": f"{type(error).__name__}: {str(error)[:300]}"}})
         return
     build = model.build
@@ -151,11 +151,16 @@ def _warm_up() -> None:
         # the compiler's matrix library looks at the processor when it first meets a product worth its while
         rows, weight = jnp.ones((4, 64), dtype), jnp.ones((64, 64), dtype)
         contract = (((1,), (1,)), ((), ()))
-        np.asarray(jax.jit(partial(lax.dot_general, dimension_numbers=contract, preferred_element_type=result))(rows, weight))
+        np.asarray(
+            jax.jit(partial(lax.dot_general, dimension_numbers=contract, preferred_element_type=result))(rows, weight)
+        )
     for codec in ("ascii", "utf-8", "latin-1", "unicode-escape", "raw-unicode-escape"):
         codecs.lookup(codec)
     environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
-    for text in ("{% for x in y %}{{ x | upper | trim | tojson }}{% break %}{% endfor %}{{ 'a' ~ 1.5 }}", "{{ 1 / 0 }}"):
+    for text in (
+        "{% for x in y %}{{ x | upper | trim | tojson }}{% break %}{% endfor %}{{ 'a' ~ 1.5 }}",
+        "{{ 1 / 0 }}",
+    ):
         with contextlib.suppress(ZeroDivisionError):
             environment.from_string(text).render(y=["\u00e9", 2])
 

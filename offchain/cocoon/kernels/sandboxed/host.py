@@ -42,9 +42,7 @@ class _Doors:
     def open(self, *, alone: bool) -> Iterator[None]:
         with self._changed:
             self._wanting += alone
-            self._changed.wait_for(
-                lambda: not self._alone and (self._inside == 0 if alone else self._wanting == 0)
-            )
+            self._changed.wait_for(lambda: not self._alone and (self._inside == 0 if alone else self._wanting == 0))
             self._wanting -= alone
             self._alone = alone
             self._inside += 1

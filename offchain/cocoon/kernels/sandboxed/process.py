@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class Order:
     folder: Path
     build_id: str | None = None
     expected: bytes | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     compiled: Path | None = None
     strict: bool = True
 

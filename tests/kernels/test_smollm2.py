@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from cocoon.kernels.chat import ChatTemplate, Message
-from cocoon.kernels.engine import Engine
-from cocoon.kernels.errors import InvalidRequest, NotLoaded, PromptTooLong
-from cocoon.kernels.fetch import SMOLLM2_135M_INSTRUCT, fetch
 from cocoon.kernels.gguf_file import GGUFFile
 from cocoon.kernels.gguf_model import read_config
 from cocoon.kernels.manifest import model_id
 from cocoon.kernels.sampling import Sampling
 from cocoon.kernels.session import Session
 from cocoon.kernels.tokenizer import StreamDecoder, Tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cocoon.kernels.engine import Engine
+from cocoon.kernels.errors import InvalidRequest, NotLoaded, PromptTooLong
+from cocoon.kernels.fetch import SMOLLM2_135M_INSTRUCT, fetch
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "smollm2_greedy.json").read_text())
 # No token stands for these bytes: a few control characters, and the first bytes of planes 4 to 11.

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cocoon.kernels.engine.stops import StopScanner
 from cocoon.kernels.errors import InvalidRequest
-from cocoon.kernels.generation import StopScanner
 
 letters = st.text("ab", max_size=12)
 

@@ -6,12 +6,12 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from gguf.quants import dequantize, quantize
-
-from cocoon.kernels.errors import ModelFormatError, UnsupportedModel
 from cocoon.kernels.gguf_file import GGUFFile
 from cocoon.kernels.gguf_model import read_config, read_weights
 from cocoon.kernels.tokenizer import Tokenizer
+from gguf.quants import dequantize, quantize
+
+from cocoon.kernels.errors import ModelFormatError, UnsupportedModel
 
 Q = gguf.GGMLQuantizationType
 HIDDEN, HEADS, KV_HEADS, FEED_FORWARD, VOCABULARY = 64, 4, 2, 96, 3

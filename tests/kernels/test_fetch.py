@@ -38,7 +38,6 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSource:
         gguf_sha256=hashlib.sha256(PAYLOAD).hexdigest(),
         gguf_bytes=len(PAYLOAD),
         licence="Apache-2.0",
-        model_id=bytes(32),
     )
 
 
