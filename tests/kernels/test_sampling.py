@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,15 +13,18 @@ from hypothesis import strategies as st
 from cocoon.kernels.engine.sampling import GREEDY, Sampling, choose, log_probabilities
 from cocoon.kernels.errors import InvalidRequest
 
+Row = npt.NDArray[np.float32]
 logits = st.lists(st.integers(-99, 99), min_size=2, max_size=40).map(lambda row: np.array(row, np.float32) / 8)
 
 
-def row(size: int = 1000, seed: int = 1) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def row(size: int = 1000, seed: int = 1) -> Row:
     return np.random.default_rng(seed).standard_normal(size, np.float32)
 
 
 @given(logits)
-def test_choose_greedily_takes_the_first_of_the_highest(found: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+def test_choose_greedily_takes_the_first_of_the_highest(
+    found: Row,
+) -> None:
     assert choose(found, 3, GREEDY) == list(found).index(max(found))
 
 
@@ -42,7 +46,7 @@ def test_choose_follows_the_distribution() -> None:
 @settings(max_examples=200)
 @given(logits, st.integers(0, 10), st.floats(0.01, 1), st.floats(0.1, 5), st.integers(0, 99))
 def test_choose_with_limits_takes_one_of_the_likeliest(
-    found: np.ndarray[tuple[int, ...], np.dtype[np.float32]], top_k: int, top_p: float, temperature: float, at: int
+    found: Row, top_k: int, top_p: float, temperature: float, at: int
 ) -> None:
     token = choose(found, at, Sampling(temperature, top_p, 5, top_k))
     order = np.lexsort((np.arange(len(found)), -found))
