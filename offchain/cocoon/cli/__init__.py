@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import CocoonError
-from . import agent, bench, contracts, demo, sandbox
+from . import agent, bench, contracts, demo, kernel, sandbox
 
 __all__ = ["main"]
 
@@ -33,4 +33,5 @@ main.add_command(agent.agent)
 main.add_command(bench.bench)
 main.add_command(contracts.contracts)
 main.add_command(demo.demo)
+main.add_command(kernel.kernel)
 main.add_command(sandbox.sandbox)

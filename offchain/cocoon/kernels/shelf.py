@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +34,19 @@ SHELF = {
 _REVISION = 1  # of the builders: raised when the same source makes other bytes
 
 
-def find_bundle(name: str, progress: ProgressCallback = silent) -> Path:
+def find_bundle(
+    name: str, progress: ProgressCallback = silent, *, precision: Precision | None = None, slots: int | None = None
+) -> Path:
     """The folder of a bundle in the cache; fetched and built if it is not there (a minute, once).
+
+    precision, slots: of its build; None takes what the shelf says.
 
     Raises BundleUnavailable for a name that is not in SHELF, ModelFetchError or another KernelError.
     """
     if name not in SHELF:
         raise BundleUnavailable(f"there is no model {name!r} on the shelf; there are {', '.join(SHELF)}")
-    model = SHELF[name]
+    shelved = SHELF[name]
+    model = replace(shelved, precision=precision or shelved.precision, slots=slots or shelved.slots)
     from .builders.export import EXPORTER  # JAX: only where something may have to be built
 
     root = cache_dir() / "bundles"

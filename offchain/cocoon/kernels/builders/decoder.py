@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.manifest import Build, Program, Step, Tensor
+from ..bundle.manifest import Build, Program, Tensor
 from ..errors import UnsupportedModel
 from .blueprint import Arrays, BuildOptions, Made
-from .export import EXPORTER, PLATFORMS, Exported, export_program, specs, tensor_of
-from .precision import Precision, quantize
+from .export import EXPORTER, PLATFORMS, Exported, export_program, specs
+from .parameters import prepare
 from .transformer import CacheShape, TransformerConfig, decode, prefill
 
 __all__ = ["GOLDEN_DECODED", "GOLDEN_TOP", "Decoder", "matrix_names", "rope_tables", "vector_names"]
@@ -75,7 +75,7 @@ class Decoder:
             programs[made.sha256] = made.data
             return made.sha256, len(made.data)
 
-        parameters, steps = _prepare(config, self._weights, options.precision, keep)
+        parameters, steps = prepare(self._weights, matrix_names(config), vector_names(config), options.precision, keep)
         state = _state(config, shape)
         roles = {
             "prefill": (
@@ -152,37 +152,3 @@ def _state(config: TransformerConfig, shape: CacheShape) -> list[Tensor]:
     lines, head_dim, capacity = shape.slots * config.kv_heads, config.head_dim, shape.capacity
     keys = [Tensor(f"keys.{i}", "f32", (lines, head_dim, capacity)) for i in range(config.layers)]
     return keys + [Tensor(f"values.{i}", "f32", (lines, capacity, head_dim)) for i in range(config.layers)]
-
-
-def _prepare(
-    config: TransformerConfig, weights: Arrays, precision: Precision, keep: Any
-) -> tuple[dict[str, Tensor], list[Step]]:
-    """Parameters, by the name the functions use, and the steps that make those that are not stored."""
-    parameters: dict[str, Tensor] = {}
-    steps: list[Step] = []
-    cached: dict[Any, tuple[str, int]] = {}
-    target = {"f32": "f32", "bf16": "bf16", "int8": "i8"}[precision]
-    for name in matrix_names(config):
-        stored = tensor_of(name, weights[name])
-        if stored.dtype == target:
-            parameters[name] = stored
-            continue
-        key = (stored.dtype, stored.dims)
-        if key not in cached:
-            cached[key] = keep(export_program(_STEPS[precision], specs([stored])))
-        made = [Tensor(f"{precision}.{name}", target, stored.dims)]
-        if precision == "int8":
-            made.append(Tensor(f"scale.{name}", "f32", stored.dims[:1]))
-            parameters[f"{name}.scale"] = made[1]
-        parameters[name] = made[0]
-        steps.append(Step(*cached[key], (name,), tuple(made)))
-    for name in vector_names(config):
-        parameters[name] = tensor_of(name, weights[name])
-    return parameters, steps
-
-
-_STEPS: Mapping[Precision, Any] = {
-    "f32": lambda weight: (weight.astype(jnp.float32),),
-    "bf16": lambda weight: (weight.astype(jnp.bfloat16),),
-    "int8": quantize,
-}

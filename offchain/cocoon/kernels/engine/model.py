@@ -64,6 +64,11 @@ class Model:
         else:
             self.mapper = Mapper(self.runtime)
 
+    @property
+    def longest_token(self) -> int:
+        """The most bytes of text one token stands for."""
+        return 1 if self._tokenizer is None else self._tokenizer.longest_bytes
+
     def encode(self, prompt: str | Sequence[Message]) -> list[int]:
         """Tokens of a conversation, or of a text as its only message. Raises PromptTooLong or InvalidRequest."""
         if self._tokenizer is None or self._template is None:

@@ -98,6 +98,7 @@ def main() -> None:
                 "kind": model.bundle.core.kind,
                 "slots": build.slots,
                 "capacity": build.capacity,
+                "longest_token": model.longest_token,
                 "precision": build.precision,
                 "memory_bytes": model.runtime.memory_bytes,
                 "device": device_name(),

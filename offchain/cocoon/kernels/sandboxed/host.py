@@ -21,7 +21,7 @@ from ..bundle.safetensors import NUMPY, dtype_name
 from ..engine.chat import Message
 from ..engine.request import Completion, FinishReason, Token
 from ..engine.sampling import GREEDY, Sampling
-from ..errors import KernelCrashed, KernelError, NotLoaded
+from ..errors import KernelCrashed, KernelError, NotLoaded, PromptTooLong
 from ..progress import ProgressCallback, silent
 from .process import KernelProcess, Order
 
@@ -139,6 +139,8 @@ class KernelHost:
         the same one (an escrow) may share what was computed for a common beginning. A request at fault raises
         PromptTooLong or InvalidRequest from the first `next`.
         """
+        if prompt is not None:
+            self._refuse_enormous(prompt)
         order = {
             "prompt": _plain(prompt),
             "tokens": None if tokens is None else [int(token) for token in tokens],
@@ -156,6 +158,7 @@ class KernelHost:
 
     def count_tokens(self, prompt: str | Sequence[Message]) -> int:
         """Tokens the prompt takes, with the chat template's. Raises PromptTooLong or InvalidRequest."""
+        self._refuse_enormous(prompt)
         return int(self._ask("count", prompt=_plain(prompt))[0]["value"])
 
     def map_texts(self, texts: Sequence[str]) -> tuple[Arrays, int]:
@@ -180,6 +183,13 @@ class KernelHost:
                 self._process.close()
                 self._process = None
 
+    def _refuse_enormous(self, prompt: str | Sequence[Message]) -> None:
+        """A text this long can't fit however it is tokenized; don't move it between processes."""
+        chars = len(prompt) if isinstance(prompt, str) else sum(len(message.content) for message in prompt)
+        least, limit = chars // int(self.about["longest_token"]), self.context_length - 1
+        if least > limit:
+            raise PromptTooLong(least, limit)
+
     def _running(self) -> KernelProcess:
         with self._starting:
             if self._process is None:
@@ -200,6 +210,10 @@ class KernelHost:
         raise AssertionError("unreachable")
 
     def _generate(self, order: dict[str, Any], cancel: threading.Event | None) -> Iterator[Token | Completion]:
+        if cancel is not None and cancel.is_set():
+            count = 0 if order["tokens"] is None else len(order["tokens"])
+            yield Completion("", (), count, 0, 0, "cancelled")
+            return
         shown: list[Token] = []
         for alone in (False, True):
             with self._doors.open(alone=alone):
