@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,44 @@ def test_metrics_count_what_was_done(batcher: Batcher) -> None:
     assert (found.requests, found.finished, found.prompt_tokens, found.queue, found.slots) == (2, 2, 25, 0, 3)
     assert found.completion_tokens <= 5
     assert found.prefill_steps == 3
+
+
+def test_two_thousand_requests_with_cancellations_leak_nothing_and_answer_as_alone(
+    runtime: Runtime, batcher: Batcher
+) -> None:
+    """A soak: lengths, temperatures and cancellations drawn by lot; every answer is compared with the one alone."""
+    draw = random.Random(17)
+    kinds = [
+        GenerateRequest(
+            prompt(draw.choice([1, 3, 15, 16, 20, 34]), number),
+            draw.randrange(1, 7),
+            sampling=Sampling(draw.choice([0.0, 1.0, 2.0]), 1.0, number),
+            owner=draw.choice([None, "a", "b"]),
+        )
+        for number in range(40)
+    ]
+    alone = [ids(run(Batcher(runtime, TOKENIZER), kind)[0]) for kind in kinds]
+    started = ended = 0
+    running: list[tuple[int, list[Event], Callable[[], None]]] = []
+    while started < 2000 or running:
+        while started < 2000 and len(running) < 12:
+            number = draw.randrange(len(kinds))
+            seen: list[Event] = []
+            running.append((number, seen, batcher.submit(kinds[number], seen.append)))
+            started += 1
+        if draw.random() < 0.05:
+            draw.choice(running)[2]()
+        batcher.step()
+        for entry in [entry for entry in running if entry[1] and isinstance(entry[1][-1], Finished)]:
+            number, seen, _ = entry
+            found = ids(seen)
+            if finished(seen).reason == "cancelled":
+                assert found == alone[number][: len(found)]
+            else:
+                assert found == alone[number]
+            running.remove(entry)
+            ended += 1
+    metrics = batcher.metrics()
+    assert (ended, metrics.requests, metrics.finished) == (2000, 2000, 2000)
+    assert (metrics.busy_slots, metrics.queue, batcher.busy) == (0, 0, False)
+    assert metrics.cached_tokens > 0

@@ -12,7 +12,7 @@ from cocoon.agent import settings
 from cocoon.agent.compute import Limits, affordable_tokens
 from cocoon.agent.config import AgentConfig
 from cocoon.agent.errors import SetupError
-from cocoon.agent.kernel import EngineKernel
+from cocoon.agent.kernel import EngineKernel, Result
 from cocoon.agent.main import load_kernel, main
 from cocoon.chain.wallet import Wallet
 from cocoon.contracts_build import contracts_dir
@@ -151,6 +151,7 @@ class _Engine:
     """What `EngineKernel` needs of an engine, recording what it is asked."""
 
     model_id = bytes(32)
+    build_id = "b" * 64
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
@@ -162,7 +163,7 @@ class _Engine:
     def complete(self, prompt: Any, **options: Any) -> Any:
         self.asked = {"prompt": prompt, **options}
         reason = "cancelled" if options["cancel"].is_set() else "stop"
-        return SimpleNamespace(text="hi", prompt_tokens=4, completion_tokens=1, finish_reason=reason)
+        return SimpleNamespace(text="hi", prompt_tokens=4, cached_tokens=2, completion_tokens=1, finish_reason=reason)
 
 
 def test_engine_kernel_translates_requests() -> None:
@@ -172,12 +173,9 @@ def test_engine_kernel_translates_requests() -> None:
     assert kernel.count_tokens(request) == 4
     assert kernel.asked_tokens(request) == 9
     cancel = threading.Event()
-    result = kernel.complete(request, max_tokens=7, cancel=cancel)
-    assert (result.body, result.prompt_tokens, result.completion_tokens) == (
-        {"text": "hi", "finish_reason": "stop"},
-        4,
-        1,
-    )
+    result = kernel.complete(request, max_tokens=7, cancel=cancel, owner="escrow")
+    assert result == Result({"text": "hi", "finish_reason": "stop", "build": "b" * 64}, 4, 1, 2)
+    assert engine.asked["owner"] == "escrow"
     assert engine.asked["prompt"] == [Message("user", "hello")]
     assert (engine.asked["max_tokens"], engine.asked["stop"], engine.asked["sampling"].temperature) == (7, ["x"], 1.0)
     cancel.set()
@@ -193,7 +191,7 @@ def test_engine_kernel_translates_requests() -> None:
     {"prompt": "x", "max_tokens": 0}, {"prompt": "x", "max_tokens": True}, {"prompt": "x", "max_tokens": "9"},
     {"prompt": "x", "temperature": "hot"}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "temperature": 1e999},
     {"prompt": "x", "top_p": 0}, {"prompt": "x", "seed": 1.5}, {"prompt": "x", "seed": -1},
-    {"prompt": "x", "stop": [1]},
+    {"prompt": "x", "stop": [1]}, {"prompt": "x", "top_k": -1}, {"prompt": "x", "top_k": 1.0},
 ])  # fmt: skip
 def test_engine_kernel_refuses_what_is_no_request(request_: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):

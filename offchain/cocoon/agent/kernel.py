@@ -75,6 +75,10 @@ class EngineKernel:
     def model_id(self) -> bytes:
         return self._engine.model_id
 
+    def close(self) -> None:
+        """Ends the process the model runs in."""
+        self._engine.close()
+
     def count_tokens(self, request: dict[str, Any]) -> int:
         _sampling(request), _stop(request), self.asked_tokens(request)
         return self._engine.count_tokens(_prompt(request))
