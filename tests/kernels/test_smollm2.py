@@ -23,6 +23,7 @@ from cocoon.kernels.builders.vocabulary import tokenizer_from_gguf
 from cocoon.kernels.bundle.loader import open_bundle
 from cocoon.kernels.engine.chat import ChatTemplate, Message
 from cocoon.kernels.engine.golden import deviation
+from cocoon.kernels.engine.model import choose_build
 from cocoon.kernels.engine.runtime import FolderCache, Runtime
 from cocoon.kernels.engine.sampling import Sampling
 from cocoon.kernels.engine.tokenizer import StreamDecoder, Tokenizer
@@ -30,7 +31,7 @@ from cocoon.kernels.errors import InvalidRequest, PromptTooLong
 from cocoon.kernels.fetch import SMOLLM2_135M_INSTRUCT, compiled_dir, fetch
 from cocoon.kernels.sandboxed.host import KernelHost
 from cocoon.kernels.sandboxed.process import Order
-from cocoon.kernels.shelf import find_bundle, model_id_of
+from cocoon.kernels.shelf import Shelved, find_bundle
 
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "smollm2_greedy.json").read_text())
 # No token stands for these bytes: a few control characters, and the first bytes of planes 4 to 11.
@@ -43,23 +44,23 @@ MODEL = "smollm2-135m-instruct"
 
 
 @pytest.fixture(scope="session")
-def bundle() -> Path:
+def bundle() -> Shelved:
     """In float32, as the reference computed."""
     return find_bundle(MODEL, precision="f32", slots=2)
 
 
 @pytest.fixture(scope="session")
-def engine(bundle: Path) -> Iterator[KernelHost]:
-    host = KernelHost(Order(bundle, compiled=compiled_dir(), strict=sys.platform == "linux"))
+def engine(bundle: Shelved) -> Iterator[KernelHost]:
+    host = KernelHost(Order(bundle.folder, bundle.build_id, compiled=compiled_dir(), strict=sys.platform == "linux"))
     host.load()
     yield host
     host.close()
 
 
 @pytest.fixture(scope="session")
-def runtime(bundle: Path) -> Runtime:
-    opened = open_bundle(bundle)
-    return Runtime(opened, opened.manifest.builds[0], cache=FolderCache(compiled_dir()))
+def runtime(bundle: Shelved) -> Runtime:
+    opened = open_bundle(bundle.folder, expected=bundle.model_id)
+    return Runtime(opened, choose_build(opened, bundle.build_id), cache=FolderCache(compiled_dir()))
 
 
 @pytest.fixture(scope="session")
@@ -126,11 +127,11 @@ def test_decode_across_the_end_of_a_block_equals_prefill_of_the_whole(runtime: R
 # --- identity -----------------------------------------------------------------------------------------------------
 
 
-def test_builds_of_any_precision_have_one_model_id(bundle: Path, engine: KernelHost, runtime: Runtime) -> None:
+def test_builds_of_any_precision_are_of_one_model(bundle: Shelved, engine: KernelHost, runtime: Runtime) -> None:
     quick = find_bundle(MODEL)
-    assert quick != bundle
-    assert model_id_of(quick) == model_id_of(bundle) == engine.model_id
-    assert open_bundle(quick).manifest.builds[0].precision == "int8"
+    assert quick.build_id != bundle.build_id
+    assert quick.model_id == bundle.model_id == engine.model_id
+    assert engine.build_id == bundle.build_id
     assert deviation(runtime) < 0.005
 
 

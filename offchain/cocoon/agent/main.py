@@ -83,7 +83,7 @@ def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:
     """
     folder = Path(spec)
     if spec in SHELF or (folder / MANIFEST).is_file():
-        return _load_bundle(find_bundle(spec, progress) if spec in SHELF else folder, progress)
+        return _load_bundle(spec, progress)
     module, colon, factory = spec.partition(":")
     if not colon:
         raise SetupError(f"there is no kernel {spec!r}: use {', '.join(SHELF)}, a bundle's folder, or module:factory")
@@ -99,11 +99,15 @@ def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:
     return made
 
 
-def _load_bundle(folder: Path, progress: ProgressCallback) -> Kernel:
+def _load_bundle(spec: str, progress: ProgressCallback) -> Kernel:
     from ..kernels.sandboxed.host import KernelHost
     from ..kernels.sandboxed.process import Order
 
-    host = KernelHost(Order(folder, compiled=compiled_dir(), strict=sys.platform == "linux"))
+    folder, build_id = Path(spec), None
+    if spec in SHELF:
+        shelved = find_bundle(spec, progress)
+        folder, build_id = shelved.folder, shelved.build_id
+    host = KernelHost(Order(folder, build_id, compiled=compiled_dir(), strict=sys.platform == "linux"))
     host.load(progress)
     if host.about["kind"] != "generate":
         raise SetupError(f"{folder} is a {host.about['kind']} model; agents serve generate models so far")

@@ -8,6 +8,8 @@ import click
 
 __all__ = ["bench"]
 
+_PRECISIONS = ["f32", "bf16", "int8"]
+
 
 @click.group()
 def bench() -> None:
@@ -82,3 +84,28 @@ def sandbox(as_json: bool, transactions: int) -> None:
     click.echo(f"start: command {figures['start_s']['command']} s, in process {figures['start_s']['in_process']} s")
     for count, network, executor in zip(*memory.values(), strict=True):
         click.echo(f"memory after {count:>6} transactions: {network} MiB, executor {executor} MiB")
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(_PRECISIONS), help="Repeatable.")
+@click.option("--streams", multiple=True, type=click.IntRange(1, 64), help="Answers at once. Repeatable.")
+def inference(as_json: bool, precisions: tuple[str, ...], streams: tuple[int, ...]) -> None:
+    """The engine on SmolLM2-135M: decode and prefill tokens per second, and the distance of each precision from f32."""
+    from ..bench.inference import measure
+
+    figures = measure(
+        precisions=precisions or ("f32", "bf16", "int8"),
+        streams=streams or (1, 4, 8, 16),
+        progress=lambda line: click.echo(line, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    for title in ("decode_tokens_per_s", "prefill_tokens_per_s", "first_token_ms"):
+        click.echo(title.replace("_", " "))
+        for precision, row in figures[title].items():
+            click.echo(f"  {precision:<6}" + "".join(f"{count:>6}: {value:>8}" for count, value in row.items()))
+    for precision, distance in figures["distance"].items():
+        click.echo(f"{precision} against f32: " + ", ".join(f"{name} {value}" for name, value in distance.items()))
+    click.echo(f"memory: {figures['bandwidth_gb_per_s']} GB/s on {figures['device']}")

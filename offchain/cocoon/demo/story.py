@@ -25,7 +25,7 @@ from ..crypto.statements import identity, receipt
 from ..crypto.usage import Usage
 from ..deployment import Deployment, Rules
 from ..fees import Fees
-from ..kernels.shelf import find_bundle, model_id_of
+from ..kernels.shelf import find_bundle
 from ..registration import Registered, register_worker
 from ..wire.blob import bytes_to_cell
 from ..wire.common import Kind
@@ -64,7 +64,7 @@ class _Story:
         self.stage, self.bill = stage, bill
         self.rules: Rules
         self.deployment: Deployment
-        self.model_id = int.from_bytes(model_id_of(find_bundle(MODEL)), "big")
+        self.model_id = int.from_bytes(find_bundle(MODEL).model_id, "big")
         # the second worker has no agent: this program holds its key, and is its dishonest operator
         self.rogue_key = Ed25519PrivateKey.generate()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,26 @@ from .progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from .builders.precision import Precision
 
-__all__ = ["SHELF", "ShelfModel", "find_bundle", "model_id_of"]
+__all__ = ["SHELF", "ShelfModel", "Shelved", "find_bundle", "model_id_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class ShelfModel:
-    """How a bundle is made. Changing it, or the exporter, makes another folder."""
+    """Where a model comes from, and the build agents run if nothing else is asked for."""
 
     name: str
     source: ModelSource
     precision: Precision
     slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A bundle in the cache, and the build that was asked for."""
+
+    folder: Path
+    model_id: bytes
+    build_id: str
 
 
 SHELF = {
@@ -36,37 +45,32 @@ _REVISION = 1  # of the builders: raised when the same source makes other bytes
 
 def find_bundle(
     name: str, progress: ProgressCallback = silent, *, precision: Precision | None = None, slots: int | None = None
-) -> Path:
-    """The folder of a bundle in the cache; fetched and built if it is not there (a minute, once).
+) -> Shelved:
+    """A bundle with a build of this precision and number of slots (None: what the shelf says).
 
-    precision, slots: of its build; None takes what the shelf says.
-
-    Raises BundleUnavailable for a name that is not in SHELF, ModelFetchError or another KernelError.
+    What is not in the cache is fetched and built: a minute, once. Raises BundleUnavailable for a name that is not in
+    SHELF, ModelFetchError or another KernelError.
     """
     if name not in SHELF:
         raise BundleUnavailable(f"there is no model {name!r} on the shelf; there are {', '.join(SHELF)}")
-    shelved = SHELF[name]
-    model = replace(shelved, precision=precision or shelved.precision, slots=slots or shelved.slots)
+    model = SHELF[name]
     from .builders.export import EXPORTER  # JAX: only where something may have to be built
 
+    wanted = (precision or model.precision, slots or model.slots, EXPORTER)
     root = cache_dir() / "bundles"
-    made = f"{name}-{model.precision}-{model.slots}-r{_REVISION}-{EXPORTER}-{model.source.gguf_sha256[:12]}"
-    folder = root / made
-    if (folder / MANIFEST).is_file():
-        return folder
-    from .builders.blueprint import BuildOptions
-    from .builders.gguf import blueprint_from_gguf
-    from .builders.pack import write_bundle
-    from .engine.runtime import FolderCache
-
-    path = fetch(model.source, progress)
-    root.mkdir(parents=True, exist_ok=True)
-    with exclusive(root / f"{made}.lock"):
-        if not (folder / MANIFEST).is_file():  # another process may just have built it
-            blueprint = blueprint_from_gguf(path, name=model.name, licence=model.source.licence, progress=progress)
-            options = [BuildOptions(model.precision, slots=model.slots)]
-            write_bundle(blueprint, options, folder, progress, cache=FolderCache(compiled_dir()))
-    return folder
+    folder = root / f"{name}-r{_REVISION}-{model.source.gguf_sha256[:12]}"
+    found = _find(folder, wanted)
+    if found is None:
+        path = fetch(model.source, progress)
+        root.mkdir(parents=True, exist_ok=True)
+        with exclusive(root / f"{folder.name}.lock"):
+            found = _find(folder, wanted)  # another process may just have built it
+            if found is None:
+                _build(model, wanted, path, folder, progress)
+                found = _find(folder, wanted)
+    if found is None:
+        raise BundleInvalid(f"{folder} lacks the build that was just made: remove it and try again")
+    return found
 
 
 def model_id_of(folder: Path) -> bytes:
@@ -75,3 +79,28 @@ def model_id_of(folder: Path) -> bytes:
         return Manifest.from_bytes((folder / MANIFEST).read_bytes()).model_id
     except OSError as error:
         raise BundleInvalid(f"{folder} is no bundle: {error.strerror}") from error
+
+
+def _find(folder: Path, wanted: tuple[str, int, str]) -> Shelved | None:
+    try:
+        manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
+    except OSError:
+        return None
+    builds = [build for build in manifest.builds if (build.precision, build.slots, build.exporter) == wanted]
+    return Shelved(folder, manifest.model_id, builds[0].id) if builds else None
+
+
+def _build(
+    model: ShelfModel, wanted: tuple[Precision, int, str], path: Path, folder: Path, progress: ProgressCallback
+) -> None:
+    from .builders.blueprint import BuildOptions
+    from .builders.gguf import blueprint_from_gguf
+    from .builders.pack import add_build, write_bundle
+    from .engine.runtime import FolderCache
+
+    blueprint = blueprint_from_gguf(path, name=model.name, licence=model.source.licence, progress=progress)
+    options, cache = BuildOptions(wanted[0], slots=wanted[1]), FolderCache(compiled_dir())
+    if (folder / MANIFEST).is_file():
+        add_build(blueprint, options, folder, progress, cache=cache)
+    else:
+        write_bundle(blueprint, [options], folder, progress, cache=cache)

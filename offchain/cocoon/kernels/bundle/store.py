@@ -78,18 +78,16 @@ def _fetch(address: str, model_id: bytes, folder: Path, limits: Limits, progress
         raise BundleInvalid("the manifest's shards are not those of the model")
     if total > limits.memory_bytes or total > shutil.disk_usage(folder).free:
         raise BundleInvalid(f"the weights are {total} bytes, more than there is room for")
-    wanted = {name: (sha256, limits.text_bytes) for name, sha256 in (
-        (TOKENIZER, core.tokenizer), (TEMPLATE, core.chat_template), (GOLDEN, core.golden)
-    )}  # fmt: skip
+    texts = {TOKENIZER: core.tokenizer, TEMPLATE: core.chat_template, GOLDEN: core.golden}
+    wanted = {name: (sha256, limits.text_bytes) for name, sha256 in texts.items() if sha256 is not None}
     for build in manifest.builds:
         for sha256, size in build.hashes.items():
             wanted[program_name(sha256)] = (sha256, min(size, limits.program_bytes))
     for name, (sha256, limit) in wanted.items():
-        if sha256 is not None:
-            data = _get(f"{address}/{name}", limit)
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise BundleInvalid(f"{name} has another hash than the manifest says")
-            (folder / name).write_bytes(data)
+        data = _get(f"{address}/{name}", limit)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise BundleInvalid(f"{name} has another hash than the manifest says")
+        (folder / name).write_bytes(data)
     done = 0
     for index, shard in enumerate(manifest.shards):
         name = shard_name(index)
