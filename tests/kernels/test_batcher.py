@@ -10,12 +10,12 @@ import pytest
 from tiny import tiny_tokenizer
 
 from cocoon.kernels.bundle.loader import open_bundle
-from cocoon.kernels.engine.batcher import Batcher, Event, Finished, QueueFull
+from cocoon.kernels.engine.batcher import Batcher, Event, Finished
 from cocoon.kernels.engine.request import GenerateRequest, Token
 from cocoon.kernels.engine.runtime import Runtime
 from cocoon.kernels.engine.sampling import Sampling
 from cocoon.kernels.engine.tokenizer import Tokenizer
-from cocoon.kernels.errors import InvalidRequest, PromptTooLong
+from cocoon.kernels.errors import EngineBusy, InvalidRequest, PromptTooLong
 
 TOKENIZER = Tokenizer(tiny_tokenizer())
 HOT = Sampling(1.0, 0.95, 11)
@@ -159,7 +159,7 @@ def test_submit_of_what_does_not_fit_is_refused_at_once(batcher: Batcher) -> Non
             GenerateRequest(**bad)  # type: ignore[arg-type]
     for _ in range(20):
         batcher.submit(GenerateRequest((5,), 1), lambda _: None)
-    with pytest.raises(QueueFull):
+    with pytest.raises(EngineBusy):
         batcher.submit(GenerateRequest((5,), 1), lambda _: None)
 
 

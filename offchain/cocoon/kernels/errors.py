@@ -5,6 +5,7 @@ from cocoon.errors import CocoonError
 __all__ = [
     "BundleInvalid",
     "BundleUnavailable",
+    "EngineBusy",
     "InvalidRequest",
     "KernelCrashed",
     "KernelError",
@@ -74,6 +75,10 @@ class BundleUnavailable(KernelError):
 
 class MemoryExceeded(KernelError):
     """A model, or as many slots of it as asked for, needs more memory than there is."""
+
+
+class EngineBusy(KernelError):
+    """Too many requests wait already. Nothing is wrong with this one: try again later, or another worker."""
 
 
 class KernelCrashed(KernelError):

@@ -20,12 +20,13 @@ __all__ = ["SHELF", "ShelfModel", "Shelved", "find_bundle", "model_id_of"]
 
 @dataclass(frozen=True, slots=True)
 class ShelfModel:
-    """Where a model comes from, and the build agents run if nothing else is asked for."""
+    """Where a model comes from, and the build agents run if nothing else is asked for. capacity: tokens per slot."""
 
     name: str
     source: ModelSource
     precision: Precision
     slots: int
+    capacity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Shelved:
 
 
 SHELF = {
-    "smollm2-135m-instruct": ShelfModel("SmolLM2-135M-Instruct", SMOLLM2_135M_INSTRUCT, "int8", 4),
+    "smollm2-135m-instruct": ShelfModel("SmolLM2-135M-Instruct", SMOLLM2_135M_INSTRUCT, "int8", slots=4, capacity=2048),
 }
 _REVISION = 1  # of the builders: raised when the same source makes other bytes
 
@@ -56,7 +57,7 @@ def find_bundle(
     model = SHELF[name]
     from .builders.export import EXPORTER  # JAX: only where something may have to be built
 
-    wanted = (precision or model.precision, slots or model.slots, EXPORTER)
+    wanted = (precision or model.precision, slots or model.slots, model.capacity, EXPORTER)
     root = cache_dir() / "bundles"
     folder = root / f"{name}-r{_REVISION}-{model.source.gguf_sha256[:12]}"
     found = _find(folder, wanted)
@@ -81,17 +82,19 @@ def model_id_of(folder: Path) -> bytes:
         raise BundleInvalid(f"{folder} is no bundle: {error.strerror}") from error
 
 
-def _find(folder: Path, wanted: tuple[str, int, str]) -> Shelved | None:
+def _find(folder: Path, wanted: tuple[str, int, int, str]) -> Shelved | None:
     try:
         manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
     except OSError:
         return None
-    builds = [build for build in manifest.builds if (build.precision, build.slots, build.exporter) == wanted]
+    builds = [
+        build for build in manifest.builds if (build.precision, build.slots, build.capacity, build.exporter) == wanted
+    ]
     return Shelved(folder, manifest.model_id, builds[0].id) if builds else None
 
 
 def _build(
-    model: ShelfModel, wanted: tuple[Precision, int, str], path: Path, folder: Path, progress: ProgressCallback
+    model: ShelfModel, wanted: tuple[Precision, int, int, str], path: Path, folder: Path, progress: ProgressCallback
 ) -> None:
     from .builders.blueprint import BuildOptions
     from .builders.gguf import blueprint_from_gguf
@@ -99,7 +102,8 @@ def _build(
     from .engine.runtime import FolderCache
 
     blueprint = blueprint_from_gguf(path, name=model.name, licence=model.source.licence, progress=progress)
-    options, cache = BuildOptions(wanted[0], slots=wanted[1]), FolderCache(compiled_dir())
+    options = BuildOptions(wanted[0], slots=wanted[1], capacity=wanted[2])
+    cache = FolderCache(compiled_dir())
     if (folder / MANIFEST).is_file():
         add_build(blueprint, options, folder, progress, cache=cache)
     else:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import InvalidRequest, PromptTooLong
+from ..errors import EngineBusy, InvalidRequest, PromptTooLong
 from .request import FinishReason, GenerateRequest, Token
 from .runtime import Runtime
 from .sampling import choose, log_probabilities
 from .stops import StopScanner
 from .tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["Batcher", "Event", "Finished", "Metrics", "QueueFull"]
+__all__ = ["Batcher", "Event", "Finished", "Metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,6 @@ class Finished:
 
 
 type Event = Token | Finished
-
-
-class QueueFull(InvalidRequest):
-    """Too many requests wait already: try again later, or another worker."""
 
 
 @dataclass(slots=True)
@@ -129,7 +125,7 @@ class Batcher:
     def submit(self, request: GenerateRequest, emit: Callable[[Event], None]) -> Callable[[], None]:
         """Queues a request; `emit` is called from `step`, with a Finished at last. Returns what cancels it.
 
-        Raises PromptTooLong, InvalidRequest or QueueFull.
+        Raises PromptTooLong, InvalidRequest or EngineBusy.
         """
         count = len(request.tokens)
         if count > self.capacity - 1:
@@ -137,7 +133,7 @@ class Batcher:
         if not all(0 <= token < self._tokenizer.size for token in request.tokens):
             raise InvalidRequest("a token of the prompt is outside the vocabulary")
         if len(self._waiting) >= self._longest_queue:
-            raise QueueFull(f"{len(self._waiting)} requests wait already: try again later")
+            raise EngineBusy(f"{len(self._waiting)} requests wait already: try again later")
         room = self.capacity - count
         limit = room if request.max_tokens is None else min(request.max_tokens, room)
         decoder = StreamDecoder(self._tokenizer)

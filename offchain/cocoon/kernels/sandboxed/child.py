@@ -29,7 +29,6 @@ from ..bundle.audit import audit
 from ..bundle.limits import Limits
 from ..bundle.loader import Bundle
 from ..bundle.manifest import Build, Tensor
-from ..bundle.safetensors import NUMPY, dtype_name
 from ..engine.batcher import Event, Finished
 from ..engine.chat import Message
 from ..engine.model import Model
@@ -38,7 +37,7 @@ from ..engine.runtime import compiled_key, device_name
 from ..engine.sampling import Sampling
 from ..errors import InvalidRequest, KernelError
 from .confine import confine
-from .frames import read_frame, write_frame
+from .frames import pack_arrays, read_frame, unpack_arrays, write_frame
 
 __all__ = ["main"]
 
@@ -213,7 +212,7 @@ class _Server:
                     arrays, tokens = self._model.map_texts(order["texts"])
                     self._send_arrays(number, arrays, tokens)
                 case "map":
-                    self._send_arrays(number, self._model.map(_arrays(order["arrays"], data)), 0)
+                    self._send_arrays(number, self._model.map(unpack_arrays(order["arrays"], data)), 0)
         except KernelError as error:
             self._output.send({"id": number, "error": _error(error)})
 
@@ -241,22 +240,12 @@ class _Server:
         self._cancels[number] = batcher.submit(request, emit)
 
     def _send_arrays(self, number: int, arrays: dict[str, Any], tokens: int) -> None:
-        described = {name: [dtype_name(array.dtype), list(array.shape)] for name, array in arrays.items()}
-        data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+        described, data = pack_arrays(arrays)
         self._output.send({"id": number, "value": {"arrays": described, "tokens": tokens}}, data)
 
 
 def _prompt(found: Any) -> str | list[Message]:
     return found if isinstance(found, str) else [Message(turn["role"], turn["content"]) for turn in found]
-
-
-def _arrays(described: dict[str, Any], data: bytes) -> dict[str, Any]:
-    arrays, offset = {}, 0
-    for name, (dtype, shape) in described.items():
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(data, NUMPY[dtype], count, offset).reshape(shape)
-        offset += count * NUMPY[dtype].itemsize
-    return arrays
 
 
 def _error(error: KernelError) -> dict[str, Any]:

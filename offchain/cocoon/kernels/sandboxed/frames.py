@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-__all__ = ["MAX_BYTES", "BrokenFrame", "read_frame", "write_frame"]
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.safetensors import NUMPY, dtype_name
+
+__all__ = ["MAX_BYTES", "BrokenFrame", "pack_arrays", "read_frame", "unpack_arrays", "write_frame"]
 
 MAX_BYTES = 1 << 30
 _LENGTHS = struct.Struct(">II")
@@ -40,6 +47,22 @@ def read_frame(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     if not isinstance(header, dict):
         raise BrokenFrame("a message that is no object")
     return header, data
+
+
+def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[dict[str, Any], bytes]:
+    """Dtypes and shapes by name, for the object, and the bytes."""
+    described = {name: [dtype_name(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    return described, b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+
+
+def unpack_arrays(described: dict[str, Any], data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """Raises ValueError, KeyError or TypeError for a description that does not fit the bytes."""
+    arrays, offset = {}, 0
+    for name, (dtype, shape) in described.items():
+        count = math.prod(shape)
+        arrays[name] = np.frombuffer(data, NUMPY[dtype], count, offset).reshape(shape)
+        offset += count * NUMPY[dtype].itemsize
+    return arrays
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes | None:

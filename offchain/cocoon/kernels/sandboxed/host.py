@@ -14,15 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from ..bundle.safetensors import NUMPY, dtype_name
 from ..engine.chat import Message
 from ..engine.request import Completion, FinishReason, Token
 from ..engine.sampling import GREEDY, Sampling
 from ..errors import KernelCrashed, KernelError, NotLoaded, PromptTooLong
 from ..progress import ProgressCallback, silent
+from .frames import pack_arrays, unpack_arrays
 from .process import KernelProcess, Order
 
 __all__ = ["Generation", "KernelHost"]
@@ -164,14 +163,13 @@ class KernelHost:
     def map_texts(self, texts: Sequence[str]) -> tuple[Arrays, int]:
         """A `map` model's outputs, one row for each text, and how many tokens the texts have. Raises InvalidRequest."""
         header, data = self._ask("texts", texts=list(texts))
-        return _read_arrays(header["value"]["arrays"], data), int(header["value"]["tokens"])
+        return unpack_arrays(header["value"]["arrays"], data), int(header["value"]["tokens"])
 
     def map(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """A `map` model's outputs. Raises InvalidRequest."""
-        described = {name: [dtype_name(array.dtype), list(array.shape)] for name, array in inputs.items()}
-        data = b"".join(np.ascontiguousarray(array).tobytes() for array in inputs.values())
+        described, data = pack_arrays(inputs)
         header, found = self._ask("map", data, arrays=described)
-        return _read_arrays(header["value"]["arrays"], found)
+        return unpack_arrays(header["value"]["arrays"], found)
 
     def metrics(self) -> dict[str, Any]:
         """Counters since the process started: see `engine.batcher.Metrics`."""
@@ -187,7 +185,7 @@ class KernelHost:
         """A text this long can't fit however it is tokenized; don't move it between processes."""
         chars = len(prompt) if isinstance(prompt, str) else sum(len(message.content) for message in prompt)
         least, limit = chars // int(self.about["longest_token"]), self.context_length - 1
-        if least > limit:
+        if self.about["kind"] == "generate" and least > limit:
             raise PromptTooLong(least, limit)
 
     def _running(self) -> KernelProcess:
@@ -279,13 +277,3 @@ def _plain(prompt: str | Sequence[Message] | None) -> Any:
     if prompt is None or isinstance(prompt, str):
         return prompt
     return [{"role": message.role, "content": message.content} for message in prompt]
-
-
-def _read_arrays(described: dict[str, Any], data: bytes) -> Arrays:
-    arrays: Arrays = {}
-    offset = 0
-    for name, (dtype, shape) in described.items():
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(data, NUMPY[dtype], count, offset).reshape(shape)
-        offset += count * NUMPY[dtype].itemsize
-    return arrays
