@@ -10,7 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cocoon.cli import main
 from cocoon.kernels.bundle.limits import Limits
 from cocoon.kernels.bundle.loader import GOLDEN, MANIFEST, TOKENIZER, open_bundle
 from cocoon.kernels.bundle.store import fetch_bundle
@@ -64,6 +66,18 @@ def test_fetch_bundle_of_wrong_content_keeps_nothing(
     with pytest.raises(BundleUnavailable, match=address):
         fetch_bundle(model_id, tmp_path / "shelf", [address])
     assert list((tmp_path / "shelf").iterdir()) == []
+
+
+def test_command_line_fetches_by_id(
+    served: tuple[Path, str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, address, model_id = served
+    monkeypatch.setenv("COCOON_CACHE", str(tmp_path / "cache"))
+    done = CliRunner().invoke(main, ["kernel", "fetch", model_id.hex(), "--mirror", address])
+    assert done.exit_code == 0, done.output
+    assert model_id_of(Path(done.stdout.strip())) == model_id
+    for wrong in ("zz", "00" * 31):
+        assert CliRunner().invoke(main, ["kernel", "fetch", wrong, "--mirror", address]).exit_code == 2
 
 
 def test_fetch_bundle_of_another_model_or_too_large_a_one_is_refused(

@@ -194,6 +194,25 @@ def run(
         host.close()
 
 
+@kernel.command()
+@click.argument("model_id")
+@click.option("--mirror", "mirrors", multiple=True, required=True, help="An http(s) address. Repeatable.")
+def fetch(model_id: str, mirrors: tuple[str, ...]) -> None:
+    """Get the bundle with MODEL_ID (64 hex digits) from mirrors, which need not be trusted, and print its folder."""
+    from ..kernels.bundle.store import fetch_bundle
+    from ..kernels.fetch import cache_dir
+
+    try:
+        wanted = bytes.fromhex(model_id)
+    except ValueError:
+        wanted = b""
+    if len(wanted) != 32:
+        raise click.BadParameter("write 64 hex digits", param_hint="MODEL_ID")
+    with _bars() as show:
+        folder = fetch_bundle(wanted, cache_dir() / "bundles", mirrors, progress=show)
+    click.echo(folder)
+
+
 def _blueprint(
     source: str, name: str | None, licence: str | None, examples: tuple[str, ...], show: ProgressCallback
 ) -> Blueprint:
