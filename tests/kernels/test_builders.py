@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
+from numpy_bert import embed
 from tiny import TEMPLATE, tiny_config, tiny_tokenizer, tiny_weights
 
 from cocoon.cli import main
@@ -262,8 +263,8 @@ def write_bert(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
     return weights
 
 
-def test_encoder_gives_vectors_of_length_one_that_padding_and_company_do_not_change(tmp_path: Path) -> None:
-    write_bert(tmp_path / "f")
+def test_encoder_gives_the_reference_vectors_whatever_padding_and_company(tmp_path: Path) -> None:
+    weights = write_bert(tmp_path / "f")
     blueprint = blueprint_from_folder(tmp_path / "f", name="encoder", licence="MIT")
     write_bundle(blueprint, [BuildOptions("f32")], tmp_path / "b")
     model = Model(tmp_path / "b")
@@ -272,7 +273,8 @@ def test_encoder_gives_vectors_of_length_one_that_padding_and_company_do_not_cha
     found = arrays["embedding"]
     assert found.shape == (3, 16)
     assert tokens == (2 + 4) + (2 + 3) + (2 + 1)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    for row, ids in zip(found, [[2, 4, 5, 6, 10, 3], [2, 7, 8, 9, 3], [2, 1, 3]], strict=True):
+        np.testing.assert_allclose(row, embed(weights, 2, 1, ids, 1e-12), atol=1e-5)
     for text, row in zip(texts, found, strict=True):
         np.testing.assert_allclose(model.map_texts([text])[0]["embedding"][0], row, atol=1e-6)
     assert abs(found[0] @ found[1]) < 0.999

@@ -24,7 +24,7 @@ __all__ = ["blueprint_from_folder"]
 
 Array = npt.NDArray[Any]
 _DECODERS = {"llama": (False, False), "qwen2": (True, False), "qwen3": (False, True)}  # qkv_bias, head_norm
-_ENCODER_TOLERANCE = Tolerance(40_000)
+_ENCODER_TOLERANCE = Tolerance(80_000)
 
 
 def blueprint_from_folder(folder: Path, *, name: str | None = None, licence: str) -> Blueprint:
