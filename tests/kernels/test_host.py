@@ -33,7 +33,7 @@ from cocoon.kernels.errors import (
     UnsupportedModel,
 )
 from cocoon.kernels.sandboxed.host import KernelHost
-from cocoon.kernels.sandboxed.process import Order
+from cocoon.kernels.sandboxed.process import CONFINED, Order
 
 LINUX = sys.platform == "linux"
 HOT = Sampling(1.2, 0.9, 3)
@@ -129,17 +129,27 @@ def test_killing_the_process_in_the_middle_changes_no_answer(host: KernelHost) -
 
 
 def test_compiled_programs_are_kept_and_used_again(tiny_bundle: Path, compiled: Path, host: KernelHost) -> None:
-    names = sorted(path.name for path in compiled.iterdir())
-    assert len(names) == 2
-    assert all(name.startswith(host.model_id.hex()) for name in names)
-    stamps = [path.stat().st_mtime_ns for path in sorted(compiled.iterdir())]
+    kept = [path for path in sorted((compiled / CONFINED).iterdir()) if path.name.startswith(host.model_id.hex())]
+    assert len(kept) == 2
+    stamps = [path.stat().st_mtime_ns for path in kept]
     again = KernelHost(Order(tiny_bundle, compiled=compiled, strict=LINUX))
     again.load()
     try:
         assert again.complete("hello", max_tokens=3) == host.complete("hello", max_tokens=3)
     finally:
         again.close()
-    assert [path.stat().st_mtime_ns for path in sorted(compiled.iterdir())] == stamps
+    assert [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+@pytest.mark.parametrize(
+    "key", ["../x", "{model}/../x", "0" * 64 + "-x", "{model}-" + "y" * 300, "{model}-\0", ".x", ""]
+)
+def test_compiled_programs_under_other_names_are_not_kept(host: KernelHost, compiled: Path, key: str) -> None:
+    """What a process under a stranger's control might say: nothing is written outside its own model's files."""
+    before = sorted(compiled.parent.rglob("*"))
+    assert host._process is not None
+    host._process._keep(key.replace("{model}", host.model_id.hex()), b"evil")
+    assert sorted(compiled.parent.rglob("*")) == before
 
 
 def test_kernel_that_does_not_stop_is_ended_and_only_its_request_fails(tmp_path: Path, compiled: Path) -> None:
@@ -199,7 +209,7 @@ def test_function_that_can_not_be_exported_is_refused() -> None:
         blueprint_from_function(lambda x: [x], {"x": np.ones(3, np.float32)}, name="f", licence="MIT")
 
 
-CONFINED = """
+ATTEMPTS = """
 import os, socket, sys, threading
 from cocoon.kernels.sandboxed.confine import confine
 held = open("/etc/hostname" if os.path.exists("/etc/hostname") else sys.executable)
@@ -241,7 +251,7 @@ print("finished")
 def test_confined_process_can_compute_and_nothing_else() -> None:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        [sys.executable, "-c", CONFINED], capture_output=True, text=True, timeout=60, check=False, env=environment
+        [sys.executable, "-c", ATTEMPTS], capture_output=True, text=True, timeout=60, check=False, env=environment
     )
     assert done.stdout == "finished\n", done.stdout + done.stderr
 

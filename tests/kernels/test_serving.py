@@ -13,8 +13,8 @@ import pytest
 from cocoon.agent.errors import SetupError
 from cocoon.agent.kernel import EngineKernel
 from cocoon.agent.main import load_kernel
+from cocoon.kernels.bundle.loader import model_id_of
 from cocoon.kernels.errors import RequestError
-from cocoon.kernels.shelf import model_id_of
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,10 @@ from click.testing import CliRunner
 
 from cocoon.cli import main
 from cocoon.kernels.bundle.limits import Limits
-from cocoon.kernels.bundle.loader import GOLDEN, MANIFEST, TOKENIZER, open_bundle
+from cocoon.kernels.bundle.loader import GOLDEN, MANIFEST, TOKENIZER, model_id_of, open_bundle
 from cocoon.kernels.bundle.store import fetch_bundle
 from cocoon.kernels.errors import BundleUnavailable
 from cocoon.kernels.progress import Progress
-from cocoon.kernels.shelf import model_id_of
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -15,7 +15,7 @@ from .progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from .builders.precision import Precision
 
-__all__ = ["SHELF", "ShelfModel", "Shelved", "find_bundle", "model_id_of"]
+__all__ = ["SHELF", "ShelfModel", "Shelved", "find_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +72,6 @@ def find_bundle(
     if found is None:
         raise BundleInvalid(f"{folder} lacks the build that was just made: remove it and try again")
     return found
-
-
-def model_id_of(folder: Path) -> bytes:
-    """32 bytes, from the manifest alone: opening the bundle checks that it is that model. Raises BundleInvalid."""
-    try:
-        return Manifest.from_bytes((folder / MANIFEST).read_bytes()).model_id
-    except OSError as error:
-        raise BundleInvalid(f"{folder} is no bundle: {error.strerror}") from error
 
 
 def _find(folder: Path, wanted: tuple[str, int, int, str]) -> Shelved | None:

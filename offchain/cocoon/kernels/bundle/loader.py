@@ -19,7 +19,17 @@ from .limits import Limits
 from .manifest import Build, Core, Manifest, Program, Tensor
 from .safetensors import TensorFile
 
-__all__ = ["GOLDEN", "MANIFEST", "TEMPLATE", "TOKENIZER", "Bundle", "open_bundle", "program_name", "shard_name"]
+__all__ = [
+    "GOLDEN",
+    "MANIFEST",
+    "TEMPLATE",
+    "TOKENIZER",
+    "Bundle",
+    "model_id_of",
+    "open_bundle",
+    "program_name",
+    "shard_name",
+]
 
 MANIFEST, TOKENIZER, TEMPLATE, GOLDEN = "manifest.json", "tokenizer.json", "chat_template.jinja", "golden.safetensors"
 _CHUNK_LIMITS = (1 << 16, 1 << 26)
@@ -117,6 +127,14 @@ def open_bundle(
         except (BundleInvalid, MemoryExceeded) as error:
             raise type(error)(f"manifest.builds[{index}]: {error}") from error
     return bundle
+
+
+def model_id_of(folder: Path) -> bytes:
+    """32 bytes, from the manifest alone: opening the bundle checks that it is that model. Raises BundleInvalid."""
+    try:
+        return Manifest.from_bytes((folder / MANIFEST).read_bytes()).model_id
+    except OSError as error:
+        raise BundleInvalid(f"{folder} is no bundle: {error.strerror}") from error
 
 
 def _open_weights(

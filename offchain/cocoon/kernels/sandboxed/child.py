@@ -38,6 +38,7 @@ from ..engine.sampling import Sampling
 from ..errors import InvalidRequest, KernelError
 from .confine import confine
 from .frames import pack_arrays, read_frame, unpack_arrays, write_frame
+from .process import CONFINED
 
 __all__ = ["main"]
 
@@ -62,9 +63,9 @@ class _ParentCache:
     def load(self, folder: Path, bundle: Bundle, build: Build) -> None:
         for sha256 in build.hashes:
             key = compiled_key(bundle, sha256)
-            path = folder / key
-            if path.is_file():
-                self._read[key] = path.read_bytes()
+            for path in (folder / key, folder / CONFINED / key):
+                if path.is_file():
+                    self._read[key] = path.read_bytes()
 
     def get(self, key: str) -> bytes | None:
         return self._read.get(key)
@@ -119,7 +120,7 @@ def _start(order: dict[str, Any], output: _Output) -> tuple[Model, list[str]]:
         stored = sum(shard.bytes for shard in bundle.manifest.shards)
         memory = bundle.limits.memory_bytes + stored
         enforced.extend(confine(memory, device=jax.devices()[0].platform != "cpu"))
-        if order["strict"] and len(enforced) < 4:
+        if order["strict"] and not any("seccomp" in line for line in enforced):
             raise KernelError(
                 "this system can't confine the process that runs kernels (no seccomp): run the agent on Linux"
             )

@@ -20,13 +20,16 @@ from typing import Any
 
 from .. import errors
 from ..bundle.limits import Limits
+from ..bundle.loader import model_id_of
 from ..errors import BundleInvalid, KernelCrashed, KernelError, PromptTooLong
 from ..progress import Progress, ProgressCallback, silent
 from .frames import BrokenFrame, read_frame, write_frame
 
-__all__ = ["KernelProcess", "Order", "Reply"]
+__all__ = ["CONFINED", "KernelProcess", "Order", "Reply"]
 
 _START_SEC = 120.0  # to import JAX on a busy machine
+CONFINED = "confined"  # the folder, below that of compiled programs, for what confined processes made
+_KEY_LENGTH = 250
 _KEY_CHARS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._")
 # what an environment has to have; the operator's secrets may be in the rest
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS", "JAX_PLATFORMS")
@@ -54,6 +57,7 @@ class KernelProcess:
     def __init__(self, order: Order, progress: ProgressCallback = silent) -> None:
         """Starts it and waits until it is ready. Raises what opening the bundle raises, or KernelCrashed."""
         self._order, self._progress = order, progress
+        self._model_id = model_id_of(order.folder).hex()
         self._numbers = itertools.count(1)
         self._replies: dict[int, queue.SimpleQueue[Reply | None]] = {}
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -176,13 +180,15 @@ class KernelProcess:
             self._fatal = _error(header["fatal"])
 
     def _keep(self, key: str, data: bytes) -> None:
-        """Only for the model the order names, under a name that is nothing but one."""
-        folder = self._order.compiled
-        if folder is None or not set(key) <= _KEY_CHARS or key.startswith(".") or len(key) > 250:
+        """Only for this model, under a name that is nothing but one, and apart from what unconfined processes load."""
+        if self._order.compiled is None or not key.startswith(f"{self._model_id}-"):
             return
+        if not set(key) <= _KEY_CHARS or len(key) > _KEY_LENGTH:
+            return
+        folder = self._order.compiled / CONFINED
         with contextlib.suppress(OSError):  # compiled again next time
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{key}.{os.getpid()}"[-250:]
+            temporary = folder / f".{os.getpid()}-{threading.get_ident()}"
             temporary.write_bytes(data)
             os.replace(temporary, folder / key)
 
