@@ -12,7 +12,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint docs lock clean
 
 demo: $(STAMP)
 	@$(RUN)/cocoon demo
@@ -34,6 +34,14 @@ $(STAMP): pyproject.toml constraints.txt
 		-c constraints.txt -e '.[dev]' \
 		| sed -un 's/^Collecting \([^ ;(]*\).*/  \1/p; s/^Installing collected.*/  installing/p'
 	@touch $@
+
+# Every page that is made from sources or measurements.
+docs: $(STAMP)
+	@$(RUN)/python -m cocoon.exit_codes > docs/errors.md
+	@$(RUN)/python -m cocoon.getters > docs/getters.md
+	@$(RUN)/cocoon bench gas --markdown > docs/fees.md
+	@PYTHONPATH=tests/contracts:tests/differential:tests/docs $(RUN)/python -m message_flows > docs/flows.md
+	@$(RUN)/cocoon audit-map
 
 # Takes the newest versions that pyproject.toml allows; run the tests before committing the result.
 lock:

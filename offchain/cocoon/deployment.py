@@ -13,7 +13,7 @@ from pytoniq_core import Address, Cell
 from .contracts_build import CompiledContract, load
 from .wire.common import Policy, PolicyChildren, child_address, state_init
 from .wire.escrow import EscrowIdentity
-from .wire.registry import Measurements, RegistryStorage
+from .wire.registry import Measurements, Rebuilders, RegistryStorage
 from .wire.slashing import SlashingData
 from .wire.worker import WorkerIdentityData
 
@@ -30,21 +30,30 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rules:
-    """What governance decides at deployment; amounts in nanoTON, times in seconds, shares in basis points."""
+    """What governance decides at deployment; amounts in nanoTON, times in seconds, shares in basis points.
+
+    `rebuilders` are Ed25519 public keys, `rebuild_threshold` of which must agree on a measurement. Without any, none
+    can be allowed: clients name their own until governance has appointed rebuilders.
+    """
 
     owner: Address
+    rebuilders: tuple[int, ...] = ()
+    rebuild_threshold: int = 1
     change_delay_sec: int = 7 * 86400
     attestation_required: bool = False
     min_stake_nano: int = 10 * 10**9
     min_bond_nano: int = 2 * 10**9
     miss_penalty_nano: int = 10**9
+    key_loss_nano: int = 10**8
     miss_client_bps: int = 2000
     slash_reporter_bps: int = 1000
     slash_client_bps: int = 1000
+    volume_burn_bps: int = 100
     lease_sec: int = 7 * 86400
     max_term_sec: int = 30 * 86400
     dispute_sec: int = 86400
     grace_sec: int = 60
+    notice_sec: int = 86400
     evidence_sec: int = 7 * 86400
     unbonding_sec: int = 45 * 86400
 
@@ -103,6 +112,10 @@ def policy(rules: Rules, version: int = 1) -> Policy:
     return Policy(version=version, children=PolicyChildren(_hash(escrow), escrow.depth, slashing_address()), **shared)
 
 
+def rebuilders(rules: Rules) -> Rebuilders:
+    return Rebuilders(rules.rebuild_threshold, dict.fromkeys(rules.rebuilders))
+
+
 def registry_data(rules: Rules) -> Cell:
     worker = load("Worker")
     storage = RegistryStorage(
@@ -116,7 +129,7 @@ def registry_data(rules: Rules) -> Cell:
         worker_code_hash=_hash(worker),
         worker_code_depth=worker.depth,
         worker_code=worker.code,
-        measurements=Measurements(0, 0, {}, {}),
+        measurements=Measurements(0, 0, {}, {}, rebuilders(rules)),
         proposal=None,
     )
     return storage.to_cell()

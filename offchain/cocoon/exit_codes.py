@@ -14,7 +14,7 @@ from .contracts_build import ContractsError, contracts_dir
 
 __all__ = ["ExitCode", "exit_codes", "render"]
 
-_CONTRACTS = ("registry", "worker", "escrow", "slashing")
+_CONTRACTS = ("registry", "worker", "escrow", "slashing", "attestation")
 _ENUM = re.compile(r"^enum (?P<contract>\w+)Error \{\n(?P<body>.*?)^\}", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^    (?P<name>\w+) = (?P<code>\d+) +// (?P<meaning>[^;]+); (?P<remedy>[^;]+)$")
 
@@ -55,7 +55,7 @@ def exit_codes(root: Path | None = None) -> list[ExitCode]:
         enum = _ENUM.search(path.read_text())
         if enum is None:
             raise ContractsError(f"{path} declares no enum of errors")
-        for line in enum["body"].splitlines():
+        for line in filter(str.strip, enum["body"].splitlines()):
             match = _LINE.match(line)
             if match is None:
                 raise ContractsError(f"{path}: `{line.strip()}` needs a comment `// what it means; what to do`")

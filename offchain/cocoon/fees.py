@@ -201,7 +201,7 @@ class Fees:
         return self.call("claimFees")
 
     def close(self) -> int:
-        """FinishClose, CloseCooperative."""
+        """FinishClose, CloseCooperative, ReleaseChannel."""
         return self.call("closeFees")
 
     def begin_close(self) -> int:
@@ -210,6 +210,13 @@ class Fees:
 
     def retry_report(self) -> int:
         return self.call("retryFees")
+
+    def rebind(self) -> int:
+        return self.call("rebindFees")
+
+    def count_volume(self) -> int:
+        """Beyond what is burned."""
+        return self.call("countFees")
 
     # ---- Registry, Worker, Slashing ----
 

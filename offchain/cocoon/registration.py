@@ -59,7 +59,7 @@ async def register_worker(
             continue
         account = await chain.account(transaction.account)
         if succeeded(transaction) and account.data is not None:
-            index = WorkerStorage.from_cell(account.data).index
+            index = WorkerStorage.from_cell(account.data).people.index
             if deployment.worker(index) == transaction.account:
                 return Registered(index, transaction.account, tuple(caused))
     codes = [item.exit_code for item in caused if not succeeded(item)]

@@ -7,20 +7,26 @@ those of `contracts/common/policy.tolk`, and a test compares the two.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from typing import Any
 
 from pytoniq_core import Address
 
 from .chain.networks import NetworkName
+from .crypto.ed25519 import is_sound
 from .deployment import Rules
 from .errors import DeployError
 
 __all__ = ["check_for_network", "check_rules", "parse_address", "parse_rules", "rules_to_json"]
 
+BPS = 10_000
 BPS_MAX_REWARD = 2000
 MAX_UNBONDING_SEC = 180 * 86400
 MAX_LEASE_SEC = 366 * 86400
+MIN_VOLUME_BURN_BPS = 10
+MAX_REBUILDERS = 16
+_KEY = re.compile("[0-9a-fA-F]{64}")
 
 
 def parse_rules(text: str, owner: Address) -> Rules:
@@ -38,6 +44,8 @@ def parse_rules(text: str, owner: Address) -> Rules:
             raise DeployError(f"there is no rule {name}; known are {', '.join(known)}")
         if name == "owner":
             changes[name] = parse_address(value, "the rules' owner")
+        elif name == "rebuilders":
+            changes[name] = _parse_keys(value)
         elif name == "attestation_required":
             if not isinstance(value, bool):
                 raise DeployError(f"rule {name} must be true or false, not {value!r}")
@@ -50,6 +58,13 @@ def parse_rules(text: str, owner: Address) -> Rules:
     if problems := check_rules(rules):
         raise DeployError("these rules are out of bounds: " + "; ".join(problems))
     return rules
+
+
+def _parse_keys(value: object) -> tuple[int, ...]:
+    """Ed25519 public keys as 64 hex digits each."""
+    if not isinstance(value, list) or not all(isinstance(key, str) and _KEY.fullmatch(key) for key in value):
+        raise DeployError(f"rule rebuilders must be a list of public keys of 64 hex digits each, not {value!r}")
+    return tuple(int(key, 16) for key in value)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -66,6 +81,7 @@ def rules_to_json(rules: Rules) -> dict[str, Any]:
     """The inverse of `parse_rules`."""
     document = {field.name: getattr(rules, field.name) for field in fields(Rules)}
     document["owner"] = rules.owner.to_str(is_user_friendly=False)
+    document["rebuilders"] = [f"{key:064x}" for key in rules.rebuilders]
     return document
 
 
@@ -87,6 +103,15 @@ def check_rules(rules: Rules) -> list[str]:
         ),
         (rules.min_bond_nano >= rules.miss_penalty_nano, "min_bond_nano is below miss_penalty_nano"),
         (rules.miss_penalty_nano > 0, "miss_penalty_nano must not be 0"),
+        (
+            rules.key_loss_nano <= rules.miss_penalty_nano * rules.miss_client_bps // BPS,
+            "key_loss_nano is above the client's share of miss_penalty_nano",
+        ),
+        (
+            MIN_VOLUME_BURN_BPS <= rules.volume_burn_bps <= BPS,
+            f"volume_burn_bps is not between {MIN_VOLUME_BURN_BPS} and {BPS}",
+        ),
+        (rules.notice_sec <= rules.max_term_sec, "notice_sec is above max_term_sec"),
         (rules.dispute_sec > 0, "dispute_sec must not be 0"),
         (rules.max_term_sec > 0, "max_term_sec must not be 0"),
         (rules.lease_sec > 0, "lease_sec must not be 0"),
@@ -97,7 +122,24 @@ def check_rules(rules: Rules) -> list[str]:
             "unbonding_sec is below max_term_sec + dispute_sec + grace_sec + evidence_sec",
         ),
     )
-    return problems + [clause for holds, clause in bounds if not holds]
+    problems += [clause for holds, clause in bounds if not holds]
+    if rules.rebuilders:
+        problems += _check_rebuilders(rules)
+    return problems
+
+
+def _check_rebuilders(rules: Rules) -> list[str]:
+    count = len(rules.rebuilders)
+    checks = (
+        (count <= MAX_REBUILDERS, f"there are more than {MAX_REBUILDERS} rebuilders"),
+        (len(set(rules.rebuilders)) == count, "a rebuilder is named twice"),
+        (all(is_sound(key) for key in rules.rebuilders), "a rebuilder's key is of small order"),
+        (
+            rules.rebuild_threshold <= count < 2 * rules.rebuild_threshold,
+            f"rebuild_threshold {rules.rebuild_threshold} is not more than half of {count} rebuilders, and at most all",
+        ),
+    )
+    return [clause for holds, clause in checks if not holds]
 
 
 def check_for_network(rules: Rules, network: NetworkName, *, unattested_understood: bool) -> None:

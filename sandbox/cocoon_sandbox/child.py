@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ class NodeChild:
         self._out = self._process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        self._owner = os.getpid()
         self.answered = 0
         self.configs: set[bytes] = set()
 
@@ -57,6 +60,8 @@ class NodeChild:
 
     def alive(self) -> bool:
         """Whether the process runs; a killed one is noticed here rather than in the middle of a request."""
+        if self._owner != os.getpid():
+            return True  # a fork's borrowed child: only its parent can ask, so the fork learns of a death by ChildGone
         return self._process.poll() is None
 
     def exchange(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
@@ -110,6 +115,10 @@ class NodeChild:
 
     def kill(self) -> None:
         """End the process now and reap it; harmless if it has already gone."""
+        if self._owner != os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            return  # reaped by the parent, which owns the pipes too
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

@@ -109,6 +109,12 @@ class Executor:
                 atexit.register(cls._shared.close)
             return cls._shared
 
+    @classmethod
+    def inherit_shared(cls) -> None:
+        """In a forked process: go on with the parent's executor and its Node child, which is quicker than a new one.
+        The parent must leave both alone until the fork has ended."""
+        cls._shared_pid = os.getpid()
+
     def __enter__(self) -> Self:
         return self
 

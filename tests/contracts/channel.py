@@ -17,6 +17,7 @@ from cocoon.wire.escrow import (
     ClaimVoucher,
     CloseCooperative,
     CloseStatement,
+    CountVolume,
     DeliverJob,
     EscrowStorage,
     ExpireJob,
@@ -24,11 +25,14 @@ from cocoon.wire.escrow import (
     JobStatus,
     OpenEscrow,
     PostJob,
+    RebindChannel,
     Receipt,
     ReceiptDisclosure,
     ReceiptOutcome,
     RejectionStatement,
     RejectJob,
+    ReleaseChannel,
+    ReleaseStatement,
     RetryReport,
     Signature,
     SignedReceipt,
@@ -122,6 +126,14 @@ class Channel:
     def retry_fees(self) -> int:
         return self.world.escrow_fees(0)[7]
 
+    @property
+    def rebind_fees(self) -> int:
+        return self.world.escrow_fees(0)[8]
+
+    @property
+    def count_fees(self) -> int:
+        return self.world.escrow_fees(0)[9]
+
     # ---- messages ----
 
     def send(self, sender: Address, body: Struct | Cell, value: int) -> Outcome:
@@ -188,6 +200,15 @@ class Channel:
     def cancel_open(self, sender: Address | None = None, value: int = 10**7) -> Outcome:
         return self.send(sender or self.client, CancelOpen(9), value)
 
+    def rebind(self, sender: Address | None = None, measurement: int = 0) -> Outcome:
+        return self.send(sender or self.client, RebindChannel(13, measurement), self.rebind_fees)
+
+    def release(self, claimed: int, sender: Address = ANYONE, **flaws: Any) -> Outcome:
+        return self.send(sender, self.releasing(claimed, **flaws), self.close_fees)
+
+    def count_volume(self, burned: int, sender: Address = ANYONE) -> Outcome:
+        return self.send(sender, CountVolume(14), burned + self.count_fees)
+
     # ---- statements ----
 
     def voucher(self, cumulative: int, receipt_chain: int = 7, signer: Key | None = None, **flaws: Any) -> ClaimVoucher:
@@ -237,6 +258,10 @@ class Channel:
         statement = CloseStatement(replace(self._domain(Kind.CLOSE), **flaws), cumulative)
         worker_signature = Signature(self.worker.session.sign(statement))
         return CloseCooperative(12, cumulative, self.client_key.sign(statement), worker_signature)
+
+    def releasing(self, claimed: int, signer: Key | None = None, **flaws: Any) -> ReleaseChannel:
+        statement = ReleaseStatement(replace(self._domain(Kind.RELEASE), **flaws), claimed)
+        return ReleaseChannel(15, claimed, (signer or self.worker.session).sign(statement))
 
     def _domain(self, kind: Kind) -> SignedDomain:
         """The domain of this channel's statements now; of epoch 1 and the first key if it is not open."""

@@ -16,12 +16,15 @@ from cocoon.wire.escrow import (
     BindConfirmed,
     BindRefused,
     CancelOpen,
+    CountVolume,
     DeliverJob,
     ExpireJob,
     FinishClose,
     JobRefused,
+    KeysRenewed,
     MissRecorded,
     PostJob,
+    RebindChannel,
     RetryReport,
     TopUpEscrow,
 )
@@ -38,12 +41,15 @@ from cocoon.wire.registry import (
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import (
     AdmitJob,
+    AdoptSlashing,
     BeginUnbond,
     BindEscrow,
     ChangeOperator,
+    CreditVolume,
     InitWorker,
     JobOutcome,
     PauseWorker,
+    RebindEscrow,
     ReportMiss,
     ResumeWorker,
     SetOffer,
@@ -77,6 +83,10 @@ def escrow_messages(channel: Channel) -> list[Struct]:
         RetryReport(1),
         FinishClose(1),
         channel.closing(DEPOSIT // 2),
+        RebindChannel(1, 0),
+        channel.releasing(0),
+        CountVolume(1),
+        KeysRenewed(state.epoch, 2, 2**32 - 1, state.binding.keys),
         BindConfirmed(state.epoch, state.binding),
         BindRefused(state.epoch, 1),
         JobRefused(state.epoch, seq, 1),
@@ -92,7 +102,7 @@ def worker_messages(channel: Channel) -> list[Struct]:
     world = channel.world
     return [
         InitWorker(1, thief, TON, TON, world.registration().roles, world.policy(1)),
-        UpdatePolicy(1, world.policy(5, miss_client_bps=1)),
+        UpdatePolicy(1, world.policy(5, slash_client_bps=1)),
         worker.identity(key("another session")),
         SetOffer(1, 1, {MODEL: TERMS}),
         PauseWorker(1),
@@ -105,6 +115,9 @@ def worker_messages(channel: Channel) -> list[Struct]:
         AdmitJob(state.epoch, state.job_seq + 1, 2**32 - 1, 1, channel.client, channel.salt),
         SettleJob(state.epoch, state.job_seq, JobOutcome.DELIVERED),
         ReportMiss(state.epoch, state.job_seq, channel.client),
+        RebindEscrow(state.epoch, channel.client, channel.salt, 1, 0, 0),
+        CreditVolume(channel.client, channel.salt, TON),
+        AdoptSlashing(1, thief),
         SlashWorker(1, worker.session.public, thief, thief),
     ]
 
@@ -119,7 +132,7 @@ def registry_messages(channel: Channel) -> list[Struct]:
         SyncPolicy(1, channel.worker.index),
         ProposeChange(1, AllowMeasurement(5).to_cell()),
         CancelChange(1),
-        ExecuteChange(1),
+        ExecuteChange(1, channel.world.rebuilds(7)),
         DenyMeasurement(1, 9),
         AcceptOwnership(1),
     ]

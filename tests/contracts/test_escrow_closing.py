@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from actors import actor, key
 from channel import DAY, DEPOSIT, Channel
 from hostile import make_throwing, remove
 from test_escrow_opening import reopen_stuck
-from world import WorkerSide, World
+from world import TON, WorkerSide, World
 
 from cocoon.wire.common import Kind, PaymentReason
 from cocoon.wire.escrow import (
     BeginClose,
     CloseCooperative,
     CloseStatement,
+    CountVolume,
     EscrowStatus,
     FinishClose,
     JobStatus,
+    RebindChannel,
     Signature,
 )
 
@@ -266,3 +269,92 @@ def test_neglected_channel_pays_after_years_once_rent_is_added(channel: Channel)
     done = channel.finish_close(actor("anyone"))
     done.assert_succeeded()
     assert done.paid(channel.client, PaymentReason.REFUND) > DEPOSIT // 2
+
+
+# ---- release by the worker ----
+
+
+def test_release_returns_the_rest_to_the_client_at_once(channel: Channel) -> None:
+    """P-2, E-12: the worker has what it wants; nobody waits out a window."""
+    channel.send(actor("anyone"), channel.voucher(HALF), channel.claim_fees).assert_succeeded()
+    done = channel.release(HALF).assert_succeeded()
+    assert done.paid(channel.client, PaymentReason.REFUND) >= DEPOSIT - HALF
+    assert not done.paid(channel.worker.payout)
+    assert not channel.exists
+
+
+def test_release_before_the_last_claim_refused(channel: Channel) -> None:
+    """E-12: a release signed for after the last claim can't be used to get around that claim."""
+    release = channel.releasing(HALF)
+    channel.send(actor("thief"), release, channel.close_fees).assert_refused(310)
+    channel.send(actor("anyone"), channel.voucher(HALF), channel.claim_fees).assert_succeeded()
+    channel.send(actor("thief"), release, channel.close_fees).assert_succeeded()
+    assert not channel.exists
+
+
+def test_release_with_an_open_job_refused(job: Channel) -> None:
+    """E-4."""
+    job.release(0).assert_refused(311)
+
+
+def test_release_while_closing(channel: Channel) -> None:
+    channel.begin_close().assert_succeeded()
+    done = channel.release(0).assert_succeeded()
+    assert done.paid(channel.client, PaymentReason.REFUND) >= DEPOSIT
+
+
+def test_release_below_the_least_value_refused(channel: Channel) -> None:
+    """B.16."""
+    channel.send(actor("anyone"), channel.releasing(0), channel.close_fees - 1).assert_refused(305)
+
+
+def test_release_signed_by_anyone_but_the_session_key_refused(channel: Channel) -> None:
+    """E-12: the client can't speak for the worker."""
+    for signer in (channel.client_key, key("thief")):
+        channel.release(0, signer=signer).assert_refused(317)
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"tag": 1},
+        {"kind": Kind.CLOSE},
+        {"global_id": -239},
+        {"contract": actor("clone")},
+        {"epoch": 1},
+        {"key_epoch": 2},
+    ],
+)
+def test_release_signed_for_something_else_refused(channel: Channel, flaw: dict[str, Any]) -> None:
+    """B.13, E-6, E-12."""
+    channel.release(0, **flaw).assert_refused(317)
+
+
+def test_release_while_opening_refused(world: World, worker: WorkerSide) -> None:
+    channel = half_open(world, worker)
+    held = len(world.ledger.pending)
+    world.put(actor("anyone"), channel.address, channel.releasing(0), TON)
+    assert world.step(held).exit_code == 308
+    world.run()
+    assert channel.state.status == EscrowStatus.ACTIVE
+
+
+def test_count_volume_and_rebind_while_opening_refused(world: World, worker: WorkerSide) -> None:
+    channel = half_open(world, worker)
+    for body in (CountVolume(1), RebindChannel(1, 0)):
+        held = len(world.ledger.pending)
+        world.put(actor("anyone"), channel.address, body, TON)
+        assert world.step(held).exit_code == 308
+    world.run()
+    assert channel.state.status == EscrowStatus.ACTIVE
+
+
+def half_open(world: World, worker: WorkerSide) -> Channel:
+    """A channel whose handshake is still in flight."""
+    channel = world.channel(worker)
+    init = world.deployment.escrow_state_init(channel.client, worker.address, channel.salt)
+    held = len(world.ledger.pending)
+    world.put(channel.client, channel.address, channel.opening(), DEPOSIT + channel.open_fees, state_init=init)
+    world.step(held)
+    assert channel.state.status == EscrowStatus.OPENING
+    return channel

@@ -12,6 +12,7 @@ from outcome import Outcome, Paid
 from pytoniq_core import Address, begin_cell
 from world import MODEL, TERMS, TON, WorkerSide, World
 
+from cocoon.wire.codec import Struct
 from cocoon.wire.common import Kind, PaymentReason
 from cocoon.wire.escrow import (
     BeginClose,
@@ -33,7 +34,6 @@ from cocoon.wire.worker import (
     JobOutcome,
     PauseWorker,
     ReportMiss,
-    ResumeWorker,
     SettleJob,
     TopUpStake,
 )
@@ -158,18 +158,36 @@ def test_post_worker_without_slots_refunded(world: World, worker: WorkerSide) ->
     assert_job_refunded(channel, done)
 
 
-def test_post_worker_paused_refunded(channel: Channel) -> None:
-    channel.worker.by_operator(PauseWorker(1)).assert_succeeded()
+@pytest.mark.parametrize("leave", [PauseWorker(1), BeginUnbond(1)], ids=["pause", "unbond"])
+@pytest.mark.parametrize(("late", "refused"), [(-1, False), (0, True), (1, True)])
+def test_post_around_the_notice_of_a_leaving_worker(
+    world: World, worker: WorkerSide, leave: Struct, late: int, refused: bool
+) -> None:
+    """W-8, A.6, B.15: a channel keeps its worker for the notice, whatever the owner does."""
+    channel = world.open_channel(worker, term_sec=10 * DAY)
+    worker.by_owner(leave).assert_succeeded()
+    assert worker.state.notice_end == world.ledger.now + world.rules.notice_sec
+    world.ledger.advance(world.rules.notice_sec + late)
     done = channel.post()
-    assert done.one(JobRefused).reason == JobRefusal.NOT_ACTIVE
-    assert_job_refunded(channel, done)
+    if refused:
+        assert done.one(JobRefused).reason == JobRefusal.NOT_ACTIVE
+        assert_job_refunded(channel, done)
+    else:
+        assert not done.every(JobRefused)
+        assert worker.state.open_count == 1
+        channel.deliver().assert_succeeded()
 
 
-def test_post_worker_unbonding_refunded(channel: Channel) -> None:
-    channel.worker.by_owner(BeginUnbond(1)).assert_succeeded()
-    done = channel.post()
-    assert done.one(JobRefused).reason == JobRefusal.NOT_ACTIVE
-    assert_job_refunded(channel, done)
+def test_post_pausing_before_unbonding_gives_one_notice(world: World, worker: WorkerSide) -> None:
+    """W-8: a notice that ran out is not given again by another way of leaving, nor shortened by it."""
+    channel = world.open_channel(worker, term_sec=10 * DAY)
+    worker.by_owner(PauseWorker(1)).assert_succeeded()
+    end = worker.state.notice_end
+    world.ledger.advance(DAY // 2)
+    worker.by_owner(BeginUnbond(1)).assert_succeeded()
+    assert worker.state.notice_end == end
+    channel.post().assert_succeeded()
+    assert worker.state.open_count == 1
 
 
 def test_post_after_the_lease_refunded(world: World, worker: WorkerSide) -> None:
@@ -211,10 +229,10 @@ def test_post_bond_covers_each_open_job_once(world: World, worker: WorkerSide) -
 
 def test_post_again_after_a_refusal_takes_the_next_seq(channel: Channel) -> None:
     """E-5: a seq is never assigned twice, so no client can provoke two signatures for one."""
-    channel.worker.by_operator(PauseWorker(1)).assert_succeeded()
+    channel.worker.set_offer(slots=0).assert_succeeded()
     channel.post()
-    assert channel.state.job_seq == 1
-    channel.worker.by_operator(ResumeWorker(2)).assert_succeeded()
+    assert (channel.state.job_seq, channel.job) == (1, JobStatus.NONE)
+    channel.worker.set_offer(slots=1).assert_succeeded()
     channel.post().assert_succeeded()
     assert channel.state.job_seq == 2
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from actors import actor
+from actors import actor, key
 from channel import DAY, Channel
-from pytoniq_core import begin_cell
-from world import TON, World
+from hostile import THROWS, small_order_keys
+from pytoniq_core import Cell, HashMap, begin_cell
+from world import REBUILDERS, TON, World
 
 from cocoon.wire.codec import Struct
 from cocoon.wire.registry import (
@@ -16,12 +18,14 @@ from cocoon.wire.registry import (
     AllowMeasurement,
     CancelChange,
     ChangePolicy,
+    ChangeRebuilders,
     DenyMeasurement,
     ExecuteChange,
     OfferOwnership,
     ProposeChange,
+    Rebuilders,
 )
-from cocoon.wire.worker import BeginUnbond, WithdrawStake
+from cocoon.wire.worker import BeginUnbond, UpdatePolicy, WithdrawStake
 
 THIEF = actor("thief")
 HEIR = actor("heir")
@@ -237,11 +241,14 @@ def test_deny_measurement_twice_counts_once(world: World) -> None:
 
 def test_lists_at_their_caps_leave_every_least_value_sufficient(world: World) -> None:
     """B.16, B.17, R-4: filled to the last entry, then opened through, then refused one more."""
+    signers = [key(f"one of many {number}") for number in range(16)]
+    many = ChangeRebuilders(Rebuilders(16, {signer.public: None for signer in signers}))
+    world.adopt(many).assert_succeeded()
     worker = world.active_worker()
     for number in range(1, 33):
         world.govern(ProposeChange(1, AllowMeasurement(number << 240).to_cell())).assert_succeeded()
         world.ledger.advance(world.rules.change_delay_sec)
-        world.send(actor("anyone"), world.registry, ExecuteChange(2), world.registry_fees[2]).assert_succeeded()
+        world.execute(world.rebuilds(number << 240, *signers)).assert_succeeded()
     world.govern(ProposeChange(1, AllowMeasurement(5).to_cell()), TON).assert_refused(151)
     for number in range(256):
         world.govern(DenyMeasurement(1, (number << 248) + 1)).assert_succeeded()
@@ -307,3 +314,159 @@ def test_owner_can_touch_no_money(channel: Channel) -> None:
         world.adopt(change).assert_succeeded()
     world.send(THIEF, world.registry, AcceptOwnership(1), TON).assert_succeeded()
     assert [world.ledger.balance(address) for address in watched] == before
+
+
+# ---- rebuilders ----
+
+
+def proposed_measurement(world: World, measurement: int = 5) -> None:
+    """An allowing that has waited out its delay."""
+    world.govern(ProposeChange(1, AllowMeasurement(measurement).to_cell())).assert_succeeded()
+    world.ledger.advance(world.rules.change_delay_sec)
+
+
+def listed(world: World, measurement: int = 5) -> bool:
+    return measurement in world.registry_state.measurements.listed
+
+
+def test_allow_with_the_threshold_of_rebuilds(world: World) -> None:
+    """R-6: k of n independent rebuilds, and the delay."""
+    proposed_measurement(world)
+    world.execute(world.rebuilds(5)).assert_succeeded()
+    assert listed(world)
+    assert world.ledger.get(world.registry, "get_rebuilders")[0] == 2
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_allow_with_too_few_rebuilds_refused(world: World, count: int) -> None:
+    """R-6: the owner alone admits nothing; the proposal waits for more signatures."""
+    proposed_measurement(world)
+    signed = dict(list(world.rebuilds(5, *REBUILDERS).items())[:count])
+    world.execute(signed).assert_refused(160)
+    world.execute(world.rebuilds(5, *REBUILDERS)).assert_succeeded()
+    assert listed(world)
+
+
+def test_allow_with_rebuilds_before_the_delay_refused(world: World) -> None:
+    """R-1, R-6: signatures do not shorten the notice."""
+    world.govern(ProposeChange(1, AllowMeasurement(5).to_cell())).assert_succeeded()
+    world.execute(world.rebuilds(5)).assert_refused(148)
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"tag": 1},
+        {"kind": 6},
+        {"global_id": -239},
+        {"contract": actor("another registry")},
+        {"epoch": 1},
+        {"key_epoch": 1},
+    ],
+    ids=lambda flaw: next(iter(flaw)),
+)
+def test_allow_with_a_rebuild_signed_for_something_else_refused(world: World, flaw: dict[str, Any]) -> None:
+    """B.13, R-6."""
+    proposed_measurement(world)
+    world.execute(world.rebuilds(5, **flaw)).assert_refused(159)
+
+
+def test_allow_with_rebuilds_of_another_measurement_refused(world: World) -> None:
+    """R-6."""
+    proposed_measurement(world)
+    world.execute(world.rebuilds(6)).assert_refused(159)
+
+
+def test_allow_with_a_strangers_rebuild_refused(world: World) -> None:
+    """R-6: who is no rebuilder does not count, however many sign."""
+    proposed_measurement(world)
+    world.execute(world.rebuilds(5, REBUILDERS[0], key("stranger"))).assert_refused(158)
+    world.execute(world.rebuilds(5, key("stranger"), key("another"))).assert_refused(158)
+
+
+def test_allow_with_one_rebuilder_under_two_keys_refused(world: World) -> None:
+    """R-6: a signature under another rebuilder's key is no signature of that rebuilder."""
+    proposed_measurement(world)
+    mine = world.rebuilds(5, REBUILDERS[0])[REBUILDERS[0].public]
+    world.execute({REBUILDERS[0].public: mine, REBUILDERS[1].public: mine}).assert_refused(159)
+
+
+def test_rebuilds_with_another_change_refused(world: World) -> None:
+    world.govern(ProposeChange(1, ChangePolicy(world.policy(2)).to_cell())).assert_succeeded()
+    world.ledger.advance(world.rules.change_delay_sec)
+    world.execute(world.rebuilds(5)).assert_refused(161)
+
+
+def test_change_of_rebuilders_waits_and_replaces_the_set(world: World) -> None:
+    """R-1, R-6."""
+    others = [key(f"other rebuilder {number}") for number in range(2)]
+    change = ChangeRebuilders(Rebuilders(2, {signer.public: None for signer in others}))
+    world.adopt(change).assert_succeeded()
+    assert world.registry_state.measurements.rebuilders == change.rebuilders
+    proposed_measurement(world)
+    world.execute(world.rebuilds(5)).assert_refused(158)
+    world.execute(world.rebuilds(5, *others)).assert_succeeded()
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(0, 0), (1, 0), (0, 1), (1, 2), (2, 4), (3, 2), (17, 17), (9, 17)])
+def test_propose_rebuilders_out_of_bounds_refused(world: World, threshold: int, count: int) -> None:
+    """R-6: more than half of 1 to 16, so that two images of one version can't both be agreed upon."""
+    keys = {key(f"rebuilder {number}").public: None for number in range(count)}
+    world.govern(ProposeChange(1, ChangeRebuilders(Rebuilders(threshold, keys)).to_cell()), TON).assert_refused(157)
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(1, 1), (2, 3), (9, 16), (16, 16)])
+def test_propose_rebuilders_at_the_bounds(world: World, threshold: int, count: int) -> None:
+    keys = {key(f"rebuilder {number}").public: None for number in range(count)}
+    world.govern(ProposeChange(1, ChangeRebuilders(Rebuilders(threshold, keys)).to_cell())).assert_succeeded()
+
+
+def test_propose_rebuilder_with_a_key_of_small_order_refused(world: World) -> None:
+    """B.14."""
+    for weak in small_order_keys().values():
+        change = ChangeRebuilders(Rebuilders(1, {weak: None}))
+        world.govern(ProposeChange(1, change.to_cell()), TON).assert_refused(157)
+
+
+# ---- policies that could be taken away ----
+
+
+def as_library(cell: Cell) -> Cell:
+    """What stands for `cell` where the masterchain's libraries hold it."""
+    return Cell(begin_cell().store_uint(2, 8).store_bytes(cell.hash).end_cell().bits, [], 2)
+
+
+def libraries(cell: Cell) -> Cell:
+    """The masterchain's libraries with `cell` as the only one."""
+    held = HashMap(256, value_serializer=lambda value, dest: dest.store_cell(value))
+    held.set_int_key(int.from_bytes(cell.hash, "big"), begin_cell().store_uint(0, 2).store_ref(cell).end_cell())
+    root: Cell = held.serialize()
+    return root
+
+
+def test_policy_out_of_a_library_is_kept_as_an_ordinary_cell(world: World) -> None:
+    """P-4, W-2, R-7: governance takes the library away again, and everybody can still read the policy and leave."""
+    worker = world.active_worker()
+    policy = world.policy(2).to_cell()
+    world.ledger.libs = libraries(policy)
+    change = begin_cell().store_uint(1, 8).store_ref(as_library(policy)).end_cell()
+    proposal = begin_cell().store_uint(ProposeChange.PREFIX[0], 32).store_uint(1, 64).store_ref(change).end_cell()
+    world.govern(proposal).assert_succeeded()
+    world.ledger.advance(world.rules.change_delay_sec)
+    world.execute().assert_succeeded()
+    world.sync(worker).assert_succeeded()
+    update = begin_cell().store_uint(UpdatePolicy.PREFIX[0], 32).store_uint(1, 64).store_ref(as_library(policy))
+    world.send(world.registry, worker.address, update.end_cell(), TON).assert_succeeded()
+    world.ledger.libs = libraries(begin_cell().store_uint(1, 8).end_cell())
+    assert world.registry_state.policy.version == worker.state.policy.version == 2
+    worker.by_owner(BeginUnbond(1)).assert_succeeded()
+    world.ledger.advance(world.rules.unbonding_sec)
+    owed = worker.owed
+    assert worker.by_owner(WithdrawStake(1)).paid(worker.owner) == owed
+
+
+@pytest.mark.parametrize("prefix", [0, 5, 6, 255])
+def test_propose_a_change_of_an_unknown_kind_refused(world: World, prefix: int) -> None:
+    """A.12, B.26, R-7: there is no change that replaces code."""
+    change = begin_cell().store_uint(prefix, 8).store_ref(THROWS).end_cell()
+    world.govern(ProposeChange(1, change), TON).assert_refused(63)

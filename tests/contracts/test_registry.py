@@ -27,7 +27,7 @@ def test_register_least_value_deploys_a_worker_with_its_stake(world: World) -> N
         world.rules.min_stake_nano,
         world.rules.min_bond_nano,
     )
-    assert (state.index, state.people.owner, state.registry) == (0, worker.owner, world.registry)
+    assert (state.people.index, state.people.owner, state.registry) == (0, worker.owner, world.registry)
     assert (state.people.operator_wallet, state.people.payout) == (worker.operator, worker.payout)
     assert worker.balance > worker.owed
     assert world.registry_state.next_index == 1
@@ -73,7 +73,7 @@ def test_register_several_workers_get_addresses_of_their_index(world: World) -> 
     for worker in workers:
         asked = world.ledger.get(world.registry, "get_worker_address", worker.index)[0].load_address()
         assert asked == worker.address == world.deployment.worker(worker.index)
-        assert worker.state.index == worker.index
+        assert worker.state.people.index == worker.index
 
 
 def test_get_escrow_address_equals_the_one_clients_compute(world: World) -> None:

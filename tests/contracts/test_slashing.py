@@ -16,8 +16,9 @@ from world import TERMS, TON, WorkerSide, World
 from cocoon.contracts_build import load
 from cocoon.wire.common import Excesses, Kind, PaymentReason
 from cocoon.wire.escrow import Receipt, SignedReceipt
+from cocoon.wire.registry import ChangePolicy
 from cocoon.wire.slashing import SubmitEquivocation
-from cocoon.wire.worker import BeginUnbond, SlashWorker, WithdrawStake, WorkerStatus
+from cocoon.wire.worker import AdoptSlashing, BeginUnbond, SlashWorker, WithdrawStake, WorkerStatus
 
 BLACK_HOLE = Address((0, bytes(32)))
 REPORTER = actor("reporter")
@@ -323,3 +324,57 @@ def test_empty_body_is_kept_as_rent(world: World) -> None:
 def test_get_slashing_data_names_the_escrow_code(world: World) -> None:
     code = load("Escrow")
     assert world.ledger.get(world.slashing, "get_slashing_data") == [int.from_bytes(code.code.hash, "big"), code.depth]
+
+
+# ---- another Slashing, by the owner's choice ----
+
+
+def with_new_slashing(world: World, slashing: Address) -> None:
+    """The policy names another Slashing from now on."""
+    policy = world.policy(2)
+    world.adopt(ChangePolicy(replace(policy, children=replace(policy.children, slashing=slashing)))).assert_succeeded()
+
+
+def test_adopted_slashing_may_slash_and_the_first_still_may(channel: Channel) -> None:
+    """S-4: new kinds of evidence are added to the old ones, never put in their place."""
+    world, worker = channel.world, channel.worker
+    newer = actor("newer slashing")
+    with_new_slashing(world, newer)
+    world.sync(worker).assert_succeeded()
+    order = SlashWorker(1, worker.session.public, REPORTER, channel.client)
+    world.send(newer, worker.address, order, TON).assert_refused(206)
+    worker.by_owner(AdoptSlashing(1, newer)).assert_succeeded()
+    start = world.ledger.snapshot()
+    for slashing in (newer, world.slashing):
+        world.ledger.restore(start)
+        world.send(slashing, worker.address, order, TON).assert_succeeded()
+        assert worker.state.status == WorkerStatus.JAILED
+
+
+def test_adopt_slashing_by_anyone_but_the_owner_refused(channel: Channel) -> None:
+    """S-4, P-6: governance can name another Slashing; whether a worker stands under it is its owner's choice."""
+    world, worker = channel.world, channel.worker
+    for sender in (worker.operator, world.governor, actor("thief")):
+        world.send(sender, worker.address, AdoptSlashing(1, actor("newer slashing")), TON).assert_refused(203)
+
+
+def test_adopt_slashing_twice_refused(channel: Channel) -> None:
+    """S-4: the list of who may slash has two places at most."""
+    world, worker = channel.world, channel.worker
+    for number in (1, 2):
+        policy = world.policy(1 + number)
+        newer = actor(f"slashing {number}")
+        world.adopt(ChangePolicy(replace(policy, children=replace(policy.children, slashing=newer)))).assert_succeeded()
+        world.sync(worker).assert_succeeded()
+        done = worker.by_owner(AdoptSlashing(number, newer))
+        done.assert_succeeded() if number == 1 else done.assert_refused(224)
+
+
+def test_adopt_slashing_that_is_not_the_policys_refused(channel: Channel) -> None:
+    """S-4: an owner never adopts what it did not name, nor spends the place on the one it is under already."""
+    world, worker = channel.world, channel.worker
+    worker.by_owner(AdoptSlashing(1, world.slashing)).assert_refused(225)
+    with_new_slashing(world, actor("newer slashing"))
+    world.sync(worker).assert_succeeded()
+    worker.by_owner(AdoptSlashing(1, actor("expected slashing"))).assert_refused(225)
+    worker.by_owner(AdoptSlashing(1, world.slashing)).assert_refused(225)

@@ -173,8 +173,8 @@ def test_set_identity_where_attestation_is_required_refused(world: World) -> Non
     worker.by_operator(worker.identity()).assert_refused(208)
 
 
-@pytest.mark.parametrize("status", [WorkerStatus.UNBONDING, WorkerStatus.CLOSED, WorkerStatus.JAILED])
-def test_set_identity_when_leaving_or_jailed_refused(worker: WorkerSide, status: WorkerStatus) -> None:
+@pytest.mark.parametrize("status", [WorkerStatus.CLOSED, WorkerStatus.JAILED])
+def test_set_identity_when_gone_or_jailed_refused(worker: WorkerSide, status: WorkerStatus) -> None:
     bring_to(worker, status)
     worker.by_operator(worker.identity()).assert_refused(213)
 
@@ -436,10 +436,10 @@ def test_policy_with_other_children_changes_neither_escrow_code_nor_slashing(wor
 
 
 def test_get_people_and_keys(worker: WorkerSide) -> None:
-    people = [part.load_address() for part in worker.world.ledger.get(worker.address, "get_people")]
-    assert people == [worker.owner, worker.operator, worker.payout]
-    keys = worker.world.ledger.get(worker.address, "get_keys")
-    assert keys == [worker.session.public, digest(worker.hpke), 0, 1]
+    *parties, session, hpke, measurement = worker.world.ledger.get(worker.address, "get_people")
+    assert [party.load_address() for party in parties] == [worker.owner, worker.operator, worker.payout]
+    assert [session, hpke, measurement] == [worker.session.public, digest(worker.hpke), 0]
+    assert worker.world.ledger.get(worker.address, "get_worker_data")[7] == worker.state.key_epoch == 1
 
 
 # ---- helpers ----
@@ -473,7 +473,7 @@ def jail(worker: WorkerSide) -> None:
     worker.world.send(actor("reporter"), worker.world.slashing, evidence, TON).assert_succeeded()
 
 
-def test_worker_rent_covers_a_full_worker_for_two_years(ledger: Ledger) -> None:
+def test_worker_rent_covers_a_full_worker_for_a_year(ledger: Ledger) -> None:
     """B.18: with offer, key table and job slots at their caps."""
     world = World(ledger).deploy()
     worker = world.register()
@@ -489,4 +489,29 @@ def test_worker_rent_covers_a_full_worker_for_two_years(ledger: Ledger) -> None:
     assert len(worker.state.open_jobs) == 8
     used = ledger.account(worker.address).storage_used
     prices = ledger.prices().storage
-    assert prices.fee(used.cells, used.bits, 2 * 365 * DAY) <= rent
+    assert prices.fee(used.cells, used.bits, 365 * DAY) <= rent
+
+
+# ---- what a Registry may send, whatever code it runs one day ----
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unbonding_sec": 180 * DAY + 1},
+        {"unbonding_sec": 44 * DAY},
+        {"miss_client_bps": 2001},
+        {"slash_reporter_bps": 10_000},
+        {"key_loss_nano": 10**18},
+        {"volume_burn_bps": 9},
+        {"notice_sec": 31 * DAY},
+        {"lease_sec": 367 * DAY},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_policy_out_of_bounds_refused_by_the_worker_itself(worker: WorkerSide, change: dict[str, int]) -> None:
+    """P-6, R-7, W-5: even an upgraded Registry can't freeze a stake, free it early, or make a staged fault pay."""
+    world = worker.world
+    body = UpdatePolicy(1, world.policy(2, **change))
+    world.send(world.registry, worker.address, body, TON).assert_refused(223)
+    assert worker.state.policy.version == 1

@@ -28,16 +28,26 @@ from cocoon.deployment import (
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import DOMAIN_TAG, Kind, ModelTerms, Policy, SignedDomain, WorkerRoles
 from cocoon.wire.escrow import EscrowStatus
-from cocoon.wire.registry import ExecuteChange, ProposeChange, RegisterWorker, RegistryStorage, SyncPolicy
+from cocoon.wire.registry import (
+    AllowMeasurement,
+    ExecuteChange,
+    ProposeChange,
+    RebuildStatement,
+    RegisterWorker,
+    RegistryStorage,
+    SyncPolicy,
+)
 from cocoon.wire.worker import IdentityStatement, SetIdentity, SetOffer, WorkerStorage
 from cocoon_sandbox.config import SANDBOX_GLOBAL_ID
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.transaction import Transaction
 
-__all__ = ["MODEL", "TERMS", "TON", "WorkerSide", "World"]
+__all__ = ["MODEL", "REBUILDERS", "RULES", "TERMS", "TON", "WorkerSide", "World"]
 
 TON = 10**9
+REBUILDERS = tuple(key(f"rebuilder {number}") for number in range(3))
 MODEL = digest(blob("model"))
+RULES = Rules(actor("governor"), tuple(rebuilder.public for rebuilder in REBUILDERS), rebuild_threshold=2)
 TERMS = ModelTerms(
     prompt_nano=1000, cached_nano=500, completion_nano=2000, floor_fee_nano=TON // 100, min_duration_sec=30
 )
@@ -116,7 +126,7 @@ class World:
     set."""
 
     ledger: Ledger
-    rules: Rules = field(default_factory=lambda: Rules(owner=actor("governor")))
+    rules: Rules = field(default_factory=lambda: RULES)
     workers: list[WorkerSide] = field(default_factory=list)
     watch: bool = True
 
@@ -259,7 +269,7 @@ class World:
 
     def escrow_fees(self, term_sec: int) -> list[int]:
         """Least values at an Escrow, asked of its code: open, top up, post, end a job, claim, begin closing, close,
-        retry."""
+        retry, rebind, count volume."""
         result = self.ledger.executor.run_getter(
             config=self.ledger.config,
             code=load("Escrow").code,
@@ -283,10 +293,21 @@ class World:
         return self.send(self.governor, self.registry, body, self.registry_fees[2] if value is None else value)
 
     def adopt(self, change: Struct) -> Outcome:
-        """Propose a change, wait out the delay, execute it."""
+        """Propose a change, wait out the delay, execute it with the rebuilds it needs."""
         self.govern(ProposeChange(1, change.to_cell())).assert_succeeded()
         self.ledger.advance(self.rules.change_delay_sec)
-        return self.send(actor("anyone"), self.registry, ExecuteChange(2), 10 * self.registry_fees[2])
+        rebuilds = self.rebuilds(change.measurement) if isinstance(change, AllowMeasurement) else {}
+        return self.execute(rebuilds)
+
+    def execute(self, rebuilds: dict[int, bytes] | None = None) -> Outcome:
+        """ExecuteChange by a stranger, with the least value."""
+        return self.send(actor("anyone"), self.registry, ExecuteChange(2, rebuilds or {}), self.registry_fees[2])
+
+    def rebuilds(self, measurement: int, *signers: Key, **flaws: int) -> dict[int, bytes]:
+        """Signatures of `signers` (the first `rebuild_threshold` rebuilders) but for the `flaws` in their domain."""
+        statement = RebuildStatement(replace(self.domain(Kind.REBUILD, self.registry, 0, 0), **flaws), measurement)
+        chosen = signers or REBUILDERS[: self.rules.rebuild_threshold]
+        return {signer.public: signer.sign(statement) for signer in chosen}
 
     def sync(self, worker: WorkerSide) -> Outcome:
         return self.send(actor("anyone"), self.registry, SyncPolicy(3, worker.index), self.registry_fees[1])

@@ -17,6 +17,12 @@ _SMALL_CELLS = st.binary(max_size=40).map(
     lambda data: begin_cell().store_bytes(data).store_ref(Cell.empty()).end_cell()
 )
 
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(
+    lambda text: begin_cell().store_bytes(text.encode()).end_cell()
+)
+TEXT_FIELDS = {("payment", "reason")}
+"""Rests of a cell that hold UTF-8 and nothing else."""
+
 
 class Values:
     """Values as `tlb_cells` reads and writes them."""
@@ -39,6 +45,10 @@ class Values:
                 return st.integers(-(1 << width - 1), (1 << width - 1) - 1)
             case "bits", ():
                 return st.binary(min_size=width // 8, max_size=width // 8)
+            case "##", (int(bits),):
+                return st.integers(0, (1 << bits) - 1)
+            case "VarUInteger", (int(limit),):
+                return st.integers(0, 256 ** (limit - 1) - 1)
             case "Cell", ():
                 return _SMALL_CELLS
             case "Blob", ():
@@ -61,9 +71,8 @@ class Values:
     def records(self, constructor: str) -> st.SearchStrategy[Record]:
         made = self.schema.constructors[constructor]
         names = [name for name, _ in made.fields]
-        return st.tuples(*(self.of(kind) for _, kind in made.fields)).map(
-            lambda found: Record(constructor, dict(zip(names, found, strict=True)))
-        )
+        kinds = (_TEXTS if (constructor, name) in TEXT_FIELDS else self.of(kind) for name, kind in made.fields)
+        return st.tuples(*kinds).map(lambda found: Record(constructor, dict(zip(names, found, strict=True))))
 
     def largest(self, kind: Type) -> Any:
         if isinstance(kind, InRef):
@@ -91,5 +100,13 @@ class Values:
                 return {key: self.largest(inner) for key in (0, 1, (1 << bits - 1) - 1, (1 << bits) - 1)}
             case _, () if self.schema.is_enumeration(kind.name):
                 return max(int(made.tag, 2) for made in self.schema.types[kind.name])
-        made = self.schema.types[kind.name][-1]
-        return Record(made.name, {name: self.largest(field) for name, field in made.fields})
+        return self.largest_record(self.schema.types[kind.name][-1].name)
+
+    def largest_record(self, constructor: str) -> Record:
+        """All bits set, every option there."""
+        longest_text = begin_cell().store_bytes(b"~" * 100).end_cell()
+        found = {
+            name: longest_text if (constructor, name) in TEXT_FIELDS else self.largest(kind)
+            for name, kind in self.schema.constructors[constructor].fields
+        }
+        return Record(constructor, found)

@@ -27,10 +27,15 @@ class TolkStruct:
     fields: tuple[tuple[str, str], ...]
 
 
+def _files(root: Path) -> list[Path]:
+    """The sources that `scheme.tlb` describes; attestation has a scheme of its own beside its code."""
+    return sorted(path for path in root.rglob("*.tolk") if "attestation" not in path.parts)
+
+
 def structs(root: Path) -> list[TolkStruct]:
     """Every struct below `root`."""
     found = []
-    for path in sorted(root.rglob("*.tolk")):
+    for path in _files(root):
         for match in _STRUCT.finditer(path.read_text()):
             prefix = match["prefix"] or ""
             bits = "".join(f"{int(digit, 16):04b}" for digit in prefix)
@@ -45,7 +50,7 @@ def enums(root: Path) -> dict[str, tuple[int | None, dict[str, int]]]:
             int(match["width"]) if match["width"] else None,
             {name: int(value) for name, value in _VALUE.findall(match["body"])},
         )
-        for path in sorted(root.rglob("*.tolk"))
+        for path in _files(root)
         for match in _ENUM.finditer(path.read_text())
     }
 

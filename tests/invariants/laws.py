@@ -7,7 +7,7 @@ in a way that no rule names. Amounts are nanoTON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytoniq_core import Address
 
@@ -20,22 +20,27 @@ from cocoon.wire.escrow import (
     CancelOpen,
     ClaimVoucher,
     CloseCooperative,
+    CountVolume,
     DeliverJob,
     EscrowStatus,
     EscrowStorage,
     ExpireJob,
     FinishClose,
     JobRefused,
+    KeysRenewed,
     MissRecorded,
     OpenEscrow,
     PostJob,
     RejectJob,
+    ReleaseChannel,
     TopUpEscrow,
 )
 from cocoon.wire.worker import (
     AdmitJob,
     BeginUnbond,
+    CreditVolume,
     PauseWorker,
+    RebindEscrow,
     ReportMiss,
     ResumeWorker,
     SetIdentity,
@@ -60,6 +65,7 @@ class Ledgers:
 
     vouchers: dict[Epoch, int] = field(default_factory=dict)  # greatest the client signed
     closings: dict[Epoch, set[int]] = field(default_factory=dict)  # totals both signed
+    releases: dict[Epoch, int] = field(default_factory=dict)  # least total at which the worker lets the deposit go
     fees: dict[tuple[Address, int, int], set[int]] = field(default_factory=dict)  # (escrow, epoch, seq) -> fees signed
     guilty: set[Address] = field(default_factory=set)  # workers whose key signed twice
 
@@ -84,14 +90,23 @@ class Ledgers:
         _only(cause, new.claimed_nano != old.claimed_nano, {ClaimVoucher})
         _only(cause, new.deposit_nano != old.deposit_nano, {TopUpEscrow, DeliverJob, RejectJob})
         _only(cause, new.job_funds_nano > old.job_funds_nano or new.job_seq != old.job_seq, {PostJob})
-        _only(cause, new.job_funds_nano < old.job_funds_nano, {DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob})
+        ends_job = {DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob, KeysRenewed}
+        _only(cause, new.job_funds_nano < old.job_funds_nano, ends_job)
+        _only(cause, new.counted_nano != old.counted_nano, {CountVolume})
+        assert old.counted_nano <= new.counted_nano <= new.claimed_nano
         _only(cause, new.status != old.status, {BindConfirmed, BeginClose})
-        _only(cause, new.binding != old.binding, {BindConfirmed})
+        _only(cause, new.binding != old.binding, {BindConfirmed, KeysRenewed})
         _only(
             cause,
             new.job_status != old.job_status,
-            {PostJob, DeliverJob, RejectJob, ExpireJob, JobRefused, AdmitJob, MissRecorded},
+            {PostJob, MissRecorded, *ends_job},
         )
+        if old.binding is not None and new.binding is not None and new.binding != old.binding:
+            assert new.binding.key_epoch > old.binding.key_epoch
+            renewed = replace(new.binding, key_epoch=old.binding.key_epoch, lease_end=old.binding.lease_end)
+            assert replace(renewed, keys=old.binding.keys) == old.binding, "a rebinding changed the terms"
+        if new.counted_nano > old.counted_nano:
+            assert _paid(transaction, PaymentReason.BURN) * 10_000 >= new.counted_nano - old.counted_nano
         assert new.deposit_nano >= old.deposit_nano
         assert old.claimed_nano <= new.claimed_nano <= new.deposit_nano
         assert new.claimed_nano <= self.vouchers.get(channel, 0), "paid more than the client signed for"
@@ -106,7 +121,10 @@ class Ledgers:
             assert earned == 0
 
     def _check_ending(self, old: EscrowStorage, channel: Epoch, cause: int | None, transaction: Transaction) -> None:
-        _only(cause, True, {FinishClose, CloseCooperative, CancelOpen, BindRefused, OpenEscrow, _Bounced})
+        ends = {FinishClose, CloseCooperative, ReleaseChannel, CancelOpen, BindRefused, OpenEscrow, _Bounced}
+        _only(cause, True, ends)
+        if cause == ReleaseChannel.PREFIX[0]:
+            assert old.claimed_nano >= self.releases.get(channel, 2**64), "released before the worker let go"
         earned = _paid(transaction, PaymentReason.EARNINGS)
         refund = sum(m.value for m in transaction.out_msgs if m.dst == old.identity.client)
         assert refund >= old.deposit_nano - old.claimed_nano - earned, "the client's rest is not what was left"
@@ -122,12 +140,17 @@ class Ledgers:
         cause = _cause(transaction)
         assert after.data is not None, "a worker never vanishes"
         old, new = WorkerStorage.from_cell(before.data), WorkerStorage.from_cell(after.data)
-        assert (new.registry, new.index, new.escrow_code_hash) == (old.registry, old.index, old.escrow_code_hash)
+        assert (new.registry, new.people.index) == (old.registry, old.people.index)
+        assert new.escrow_code_hash == old.escrow_code_hash
         assert (new.people.owner, new.people.payout) == (old.people.owner, old.people.payout)
         assert new.people.slashable.slashing == old.people.slashable.slashing
         _only(cause, new.stake_nano > old.stake_nano or new.bond_nano > old.bond_nano, {TopUpStake})
         _only(cause, new.stake_nano < old.stake_nano, {SlashWorker, WithdrawStake})
-        _only(cause, new.bond_nano < old.bond_nano, {ReportMiss, WithdrawStake})
+        _only(cause, new.bond_nano < old.bond_nano, {ReportMiss, RebindEscrow, WithdrawStake})
+        _only(cause, new.key_losses != old.key_losses, {RebindEscrow})
+        _only(cause, new.volume_nano != old.volume_nano, {CreditVolume})
+        if old.people.slashable.adopted is not None:
+            assert new.people.slashable.adopted == old.people.slashable.adopted
         _only(cause, new.misses != old.misses, {ReportMiss})
         _only(cause, new.people.keys != old.people.keys or new.key_epoch != old.key_epoch, {SetIdentity})
         _only(cause, len(new.open_jobs) > len(old.open_jobs), {AdmitJob})
@@ -146,6 +169,12 @@ class Ledgers:
             taken = old.bond_nano - new.bond_nano
             assert taken == (min(old.policy.miss_penalty_nano, old.bond_nano) if new.misses > old.misses else 0)
             assert _paid(transaction, PaymentReason.MISS_COMPENSATION) * 5 <= taken
+        if cause == RebindEscrow.PREFIX[0] and transaction.success:
+            taken = old.bond_nano - new.bond_nano
+            lost = new.key_losses - old.key_losses
+            assert lost <= 1
+            share = old.bond_nano * old.policy.miss_client_bps // 10_000
+            assert taken in (0, lost * min(old.policy.key_loss_nano, share))
         if cause == SlashWorker.PREFIX[0]:
             taken = old.stake_nano - new.stake_nano
             assert taken in (0, old.stake_nano)

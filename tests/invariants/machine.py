@@ -24,12 +24,14 @@ from cocoon.wire.common import Kind, Payment, PaymentReason
 from cocoon.wire.escrow import (
     BeginClose,
     CancelOpen,
+    CountVolume,
     DeliverJob,
     EscrowStatus,
     ExpireJob,
     FinishClose,
     JobStatus,
     PostJob,
+    RebindChannel,
     RetryReport,
     TopUpEscrow,
 )
@@ -37,13 +39,16 @@ from cocoon.wire.registry import (
     AllowMeasurement,
     CancelChange,
     ChangePolicy,
+    ChangeRebuilders,
     DenyMeasurement,
     ExecuteChange,
     ProposeChange,
+    Rebuilders,
     SyncPolicy,
 )
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import (
+    AdoptSlashing,
     BeginUnbond,
     PauseWorker,
     ResumeWorker,
@@ -146,6 +151,17 @@ class Market(RuleBasedStateMachine):
     def network_catches_up(self) -> None:
         self.settle()
 
+    @rule(choice=st.integers(0, 7), rarely=st.integers(0, 3))
+    def network_loses_a_message(self, choice: int, rarely: int) -> None:
+        """TON loses none; whatever can go wrong at a receiver is tried by having the message disappear with what it
+        carried. A payment is the receiver's own affair, so those arrive."""
+        ready = self.eligible()
+        if rarely or not ready:
+            return
+        index = ready[choice % len(ready)]
+        if self.world.ledger.pending[index].opcode != Payment.PREFIX[0]:
+            self.world.ledger.drop(index)
+
     @rule(seconds=st.sampled_from([1, 30, 61, 121, 601]))
     def moments_pass(self, seconds: int) -> None:
         self.world.ledger.advance(seconds)
@@ -211,6 +227,33 @@ class Market(RuleBasedStateMachine):
         epoch = (channel.address, channel.state.epoch)
         self.signed.closings.setdefault(epoch, set()).add(amount)
         self.put(actor(who), channel.address, channel.closing(amount), self.fees[6] + extra)
+
+    @rule(number=channels, who=carriers, extra=values, measurement=st.sampled_from([0, 0, 0, 5]), reboot=st.booleans())
+    def channel_is_rebound(self, number: int, who: str, extra: int, measurement: int, reboot: bool) -> None:
+        """With keys that are new, or not; the enclave then signs with the ones the channel is bound to."""
+        if reboot and self.is_open(self.ensure_job(number)):
+            self.worker_renews(number // 2, True)
+            self.settle()
+        self.put(actor(who), self.channels[number].address, RebindChannel(16, measurement), self.fees[8] + extra)
+
+    @rule(number=channels, more=amounts, who=carriers, extra=values, rarely=st.integers(0, 2))
+    def worker_releases(self, number: int, more: int, who: str, extra: int, rarely: int) -> None:
+        """Once it has been paid `more` than now."""
+        channel = self.ensure_open(number)
+        if rarely or not self.is_open(channel):
+            return
+        amount = channel.state.claimed_nano + more
+        self.use_bound_key(channel)
+        epoch = (channel.address, channel.state.epoch)
+        self.signed.releases[epoch] = min(amount, self.signed.releases.get(epoch, amount))
+        self.put(actor(who), channel.address, channel.releasing(amount), self.fees[6] + extra)
+
+    @rule(number=channels, who=carriers, burned=amounts)
+    def volume_is_counted(self, number: int, who: str, burned: int) -> None:
+        if burned > 1:
+            self.voucher_is_claimed(number, min(burned, TON), "carrier", 0, True)
+            self.settle()
+        self.put(actor(who), self.channels[number].address, CountVolume(17), min(burned, TON) + self.fees[9])
 
     @rule(number=channels)
     def client_cancels_opening(self, number: int) -> None:
@@ -279,10 +322,19 @@ class Market(RuleBasedStateMachine):
         worker = self.world.workers[number]
         self.put(worker.owner, worker.address, BeginUnbond(11), self.manage_fees)
 
-    @rule(number=workers)
-    def owner_withdraws(self, number: int) -> None:
+    @rule(number=workers, wait=st.booleans())
+    def owner_withdraws(self, number: int, wait: bool) -> None:
+        """Now and then the owner waits until the stake is free, while everybody else does nothing."""
         worker = self.world.workers[number]
+        end = worker.state.unbond_at
+        if wait and end and end - self.started < HORIZON:
+            self.world.ledger.advance(max(0, end - self.world.ledger.now))
         self.put(worker.owner, worker.address, WithdrawStake(12), self.manage_fees)
+
+    @rule(number=workers)
+    def owner_adopts_slashing(self, number: int) -> None:
+        worker = self.world.workers[number]
+        self.put(worker.owner, worker.address, AdoptSlashing(18, self.world.slashing), self.manage_fees)
 
     @rule(number=channels, seq=st.integers(1, 3), who=carriers, extra=values, rarely=st.integers(0, 5))
     def worker_signs_twice(self, number: int, seq: int, who: str, extra: int, rarely: int) -> None:
@@ -298,7 +350,7 @@ class Market(RuleBasedStateMachine):
 
     # ---- governance ----
 
-    @rule(what=st.integers(0, 5))
+    @rule(what=st.integers(0, 7))
     def governor_governs(self, what: int) -> None:
         state = self.world.registry_state
         penalty = self.world.rules.miss_penalty_nano * (1 + what % 2)
@@ -310,6 +362,8 @@ class Market(RuleBasedStateMachine):
             CancelChange(14),
             DenyMeasurement(14, 6),
             ExecuteChange(14),
+            ExecuteChange(14, self.world.rebuilds(5)),
+            ProposeChange(14, ChangeRebuilders(Rebuilders(1, {key("rebuilder 0").public: None})).to_cell()),
         ][what]
         self.put(self.world.governor, self.world.registry, body, self.govern_fees[2])
 

@@ -31,6 +31,7 @@ from cocoon.signer.table import Signed, SignedTable, Slot
 from cocoon.wire.common import Kind, ModelTerms, WorkerRoles
 from cocoon.wire.escrow import CloseStatement, DeliverJob, OpenEscrow, PostJob, Receipt, RejectionStatement
 from cocoon.wire.registry import RegisterWorker
+from cocoon.wire.worker import WorkerStorage
 from cocoon_sandbox.ledger import Ledger, Snapshot
 
 TON = 10**9
@@ -155,6 +156,13 @@ class World:
 
     def escrow_view(self) -> EscrowView | None:
         return read_escrow(_now(self.ledger, self.escrow))
+
+    @property
+    def bond(self) -> int:
+        """The worker's miss bond, nanoTON."""
+        data = self.ledger.account(self.worker).data
+        assert data is not None
+        return WorkerStorage.from_cell(data).bond_nano
 
     @property
     def open_job(self) -> bool:

@@ -72,6 +72,11 @@ class AgentInTest:
         body = SetIdentity(1, public_key(self.session), cell, sign(self.session, statement))
         await self.send(self.address, body, (await Fees.of(self.chain)).manage_worker() + TON // 20)
 
+    async def restart(self) -> None:
+        """The enclave comes up with other keys, which are registered."""
+        self.session, self.hpke = named_key("session after a restart"), HpkePrivateKey()
+        await self.set_identity(key_epoch=2)
+
     async def set_offer(self, models: dict[int, ModelTerms], slots: int = 2) -> None:
         await self.send(self.address, SetOffer(2, slots, models), (await Fees.of(self.chain)).manage_worker())
 

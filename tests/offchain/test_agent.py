@@ -22,7 +22,7 @@ from cocoon.errors import ChainError, ChainUnavailable
 from cocoon.signer.errors import SignerUnavailable
 from cocoon.signer.keys import SignerKeys
 from cocoon.wire.blob import bytes_to_cell
-from cocoon.wire.escrow import DeliverJob, ExpireJob, RejectReason
+from cocoon.wire.escrow import DeliverJob, ExpireJob, RebindChannel, RejectReason
 from cocoon.wire.worker import AdmitJob, ChangeOperator, ReportMiss, SettleJob
 from cocoon_sandbox.ledger import Ledger
 
@@ -67,6 +67,7 @@ async def test_agent_registers_identity_and_offer_once(ledger: Ledger, tmp_path:
 
 
 async def test_agent_renews_its_lease_at_half_its_life(world: World, tmp_path: Path) -> None:
+    """A.19."""
     lease_end = world.worker_view().lease_end
     world.ledger.advance(4 * 86400)
     await world.run_until(world.agent(tmp_path), lambda: world.worker_view().lease_end > lease_end)
@@ -260,6 +261,7 @@ def _bomb() -> Cell:
     ],
 )
 async def test_agent_rejects_a_request_at_fault(world: World, tmp_path: Path, case: str, reason: RejectReason) -> None:
+    """B.30."""
     paid = world.payout.balance(world.ledger)
     match case:
         case "garbage":
@@ -289,7 +291,7 @@ async def test_agent_rejects_a_request_at_fault(world: World, tmp_path: Path, ca
 
 
 async def test_agent_is_not_fooled_by_forged_messages(world: World, tmp_path: Path) -> None:
-    """A stranger who writes to the Worker and the Escrow as if it were the other contract gets nothing done."""
+    """B.4, B.12: a stranger who writes to Worker and Escrow as if it were the other contract gets nothing done."""
     world.post()
     stranger = world.ledger.treasury("stranger")
     late = world.ledger.now + 1000
@@ -344,6 +346,7 @@ async def test_agent_whose_server_or_signer_goes_away_waits_and_goes_on(
 
 
 async def test_agent_whose_message_is_lost_sends_the_same_bytes_again(world: World, tmp_path: Path) -> None:
+    """A.18."""
     world.post()
     world.chain.lose_messages = 3
     assert (await _serve(world, tmp_path)).outcome == Outcome.DELIVERED
@@ -400,13 +403,31 @@ async def test_agent_refused_for_too_little_value_attaches_more(
     assert set(codes[:-1]) == {305}
 
 
-async def test_agent_whose_signer_lost_its_keys_gives_the_job_up(world: World, tmp_path: Path) -> None:
+async def test_agent_whose_signer_lost_its_keys_ends_the_job_at_a_small_price(world: World, tmp_path: Path) -> None:
+    """A.17, W-9: it registers its new keys and rebinds the channel, which costs less than a miss."""
+    world.post()
+    before = world.bond
+    world.keys = SignerKeys()
+    assert (await _serve(world, tmp_path)).outcome == Outcome.KEY_LOST
+    world.settle()
+    assert world.kernel.runs == 0
+    assert not world.open_job
+    assert 0 < before - world.bond < TON // 2
+    world.post()
+    await _serve(world, tmp_path)
+    assert {job.key.seq: job.outcome for job in _jobs(tmp_path)} == {1: Outcome.KEY_LOST, 2: Outcome.DELIVERED}
+
+
+async def test_agent_back_after_the_deadline_with_other_keys_leaves_the_job_to_its_expiry(
+    world: World, tmp_path: Path
+) -> None:
+    """A.17: a miss is a miss; nothing is spent on rebinding what can only be expired."""
     world.post()
     world.keys = SignerKeys()
+    world.ledger.advance(3600 + 61)
     agent = world.agent(tmp_path)
     await world.run_until(agent, lambda: bool(agent.journal.jobs(JobState.LOST)) and world.ready)
-    assert world.kernel.runs == 0
-    world.ledger.advance(3600 + 61)
+    assert not world.transactions_with(world.escrow, RebindChannel.PREFIX[0])
     world.client_sends(world.escrow, TON // 10, ExpireJob(1).to_cell())
     assert (await _serve(world, tmp_path)).outcome == Outcome.MISSED
 

@@ -196,7 +196,7 @@ async def test_agent_killed_at_any_call_registers_exactly_once(ledger: Ledger, t
 
 
 async def test_agent_whose_journal_was_rolled_back_sends_what_was_signed(ledger: Ledger, tmp_path: Path) -> None:
-    """The host restores an old disk after every step; the signer's memory alone keeps the worker from signing twice."""
+    """A.17: the host restores an old disk after every step; the signer's memory alone prevents a second signature."""
     world = World(ledger)
     await world.run_until(world.agent(tmp_path / "setup"), lambda: world.ready)
     world.settle()

@@ -225,12 +225,14 @@ async def test_open_with_unusable_configuration_says_so(config: dict[str, Any]) 
     ids=["hidden", "hidden without proof", "forged balance", "other proof", "garbage", "no shard proof", "other shard"],
 )
 async def test_account_lie_is_named(chain: LiteChain, network: Network, lie: Lie, named: str) -> None:
+    """B.27."""
     network.server_faults.lies.append(lie)
     with pytest.raises(LyingServer, match=named):
         await chain.account(SOMEONE)
 
 
 async def test_server_caught_lying_is_not_asked_again(chain: LiteChain, network: Network) -> None:
+    """B.27."""
     network.server_faults.lies.append(hide_account(SOMEONE))
     with pytest.raises(LyingServer, match="hides account"):
         await chain.account(SOMEONE)
@@ -240,13 +242,14 @@ async def test_server_caught_lying_is_not_asked_again(chain: LiteChain, network:
 
 
 async def test_absent_account_without_proof_of_absence_is_refused(chain: LiteChain, network: Network) -> None:
+    """B.27."""
     network.server_faults.lies.append(hide_account(NOBODY, keep_proof=False))
     with pytest.raises(LyingServer, match="gave no proof"):
         await chain.account(NOBODY)
 
 
 async def test_absence_proven_for_another_account_is_refused(chain: LiteChain, network: Network) -> None:
-    """The proof of absence of one account is shown for another one."""
+    """B.27: The proof of absence of one account is shown for another one."""
     answers: list[dict[str, Any]] = []
     network.server_faults.lies.append(tampered("accountState", lambda answer: answers.append(answer) or {}))
     await chain.account(NOBODY)
@@ -256,6 +259,7 @@ async def test_absence_proven_for_another_account_is_refused(chain: LiteChain, n
 
 
 async def test_transactions_forged_are_refused(chain: LiteChain, network: Network) -> None:
+    """B.27."""
     treasury = Treasury("faucet")
 
     def other(answer: dict[str, Any]) -> dict[str, Any]:
@@ -269,12 +273,14 @@ async def test_transactions_forged_are_refused(chain: LiteChain, network: Networ
 
 
 async def test_transactions_left_out_are_missed(chain: LiteChain, network: Network) -> None:
+    """B.27."""
     network.server_faults.lies.append(tampered("transactionList", lambda answer: {"transactions": b"", "ids": []}))
     with pytest.raises(LyingServer, match="leaves out"):
         await chain.transactions(SOMEONE)
 
 
 async def test_config_forged_is_refused(chain: LiteChain, network: Network) -> None:
+    """B.27."""
     fake = to_boc(Cell.empty())
     network.server_faults.lies.append(tampered("configInfo", lambda answer: {"config_proof": fake}))
     with pytest.raises(LyingServer, match="configuration"):
@@ -282,12 +288,15 @@ async def test_config_forged_is_refused(chain: LiteChain, network: Network) -> N
 
 
 async def test_block_with_forged_signatures_is_refused(chain: LiteChain, network: Network) -> None:
+    """B.27."""
     network.server_faults.lies.append(forge_signatures())
     with pytest.raises(LyingServer, match="forged validator signature"):
         await chain.next_block()
 
 
 async def test_block_without_enough_signatures_is_refused(chain: LiteChain, network: Network) -> None:
+    """B.27."""
+
     def unsigned(answer: dict[str, Any]) -> dict[str, Any]:
         steps = [
             step | {"signatures": step["signatures"] | {"signatures": []}} if "signatures" in step else step
@@ -301,6 +310,8 @@ async def test_block_without_enough_signatures_is_refused(chain: LiteChain, netw
 
 
 async def test_block_signed_twice_by_one_validator_is_refused(chain: LiteChain, network: Network) -> None:
+    """B.27."""
+
     def doubled(answer: dict[str, Any]) -> dict[str, Any]:
         steps = []
         for step in answer["steps"]:
@@ -320,7 +331,7 @@ def clock_from(start: float) -> Callable[[], float]:
 
 
 async def test_fork_is_noticed(executor: Executor) -> None:
-    """A second network with the same validator key and the same first blocks signs another history."""
+    """B.27: A second network with the same validator key and the same first blocks signs another history."""
     born = 1_800_000_000.0
     async with Network(executor=executor, block_interval=0.2, seed=SEED, clock=clock_from(born)) as network:
         await network.credit(SOMEONE, TON)
@@ -336,7 +347,7 @@ async def test_fork_is_noticed(executor: Executor) -> None:
 
 
 async def test_server_of_another_network_is_refused(chain: LiteChain, network: Network, executor: Executor) -> None:
-    """Its blocks may be genuine somewhere: it can't lead there from the block that is believed."""
+    """B.27: Its blocks may be genuine somewhere: it can't lead there from the block that is believed."""
     async with Network(executor=executor, block_interval=0.2, clock=clock_from(time.time() + 60)) as other:
         while other.archive.last.id.seqno <= network.archive.last.id.seqno:
             await other.next_block()
@@ -355,7 +366,7 @@ async def test_head_several_blocks_later_is_shown_to_descend(chain: LiteChain, n
 
 
 async def test_history_of_another_fork_is_noticed(chain: LiteChain, network: Network) -> None:
-    """The newer block is genuine, but the server can't show that it continues the older one."""
+    """B.27: The newer block is genuine, but the server can't show that it continues the older one."""
     first = network.archive.last.id.seqno
     while network.archive.last.id.seqno < first + 4:
         await network.next_block()
@@ -370,6 +381,7 @@ async def test_history_of_another_fork_is_noticed(chain: LiteChain, network: Net
 
 
 async def test_stale_state_is_refused_in_time(network: Network) -> None:
+    """B.27."""
     async with await LiteChain.open(network.global_config(), stale_after_sec=0.5) as chain:
         seqno = network.archive.last.id.seqno
         frozen = tampered("masterchainInfo", lambda answer: {"last": first["last"]})

@@ -12,7 +12,7 @@ from protocol_world import MODEL, TERMS, TON, World, make_world, named_key
 from pytoniq_core import Cell
 
 from cocoon.chain import ChainTransaction, Wallet
-from cocoon.client import Answer, BadDelivery, BindFailed, Channel, Client, ClientStore, Expired, Rejected
+from cocoon.client import Answer, BadDelivery, BindFailed, Channel, Client, ClientStore, Expired, KeyLost, Rejected
 from cocoon.crypto.ed25519 import sign
 from cocoon.crypto.errors import BadSignature
 from cocoon.crypto.statements import close
@@ -116,6 +116,7 @@ async def test_job_rejected_gives_the_signed_reason(world: World) -> None:
 
 
 async def test_job_unanswered_is_expired_and_refunded(world: World) -> None:
+    """A.6."""
     channel = await open_channel(client_of(world))
     before = await balance(world)
     job = await channel.post_job(REQUEST, max_fee=TON // 5, duration=60)
@@ -140,6 +141,7 @@ async def test_job_unanswered_is_expired_and_refunded(world: World) -> None:
 async def test_job_delivered_with_flaw_the_chain_cannot_see_is_refused(
     world: World, flaws: dict[str, object], complaint: str
 ) -> None:
+    """B.31."""
     channel = await open_channel(client_of(world))
     job = await channel.post_job(REQUEST, max_fee=TON // 5, duration=60)
     receipt, _ = await world.agent.deliver(channel.address, "x", **flaws)
@@ -325,6 +327,25 @@ async def test_close_cooperatively_pays_both_at_once(world: World) -> None:
     done = await channel.close_cooperative(TON // 4, sign(world.agent.session, statement))
     assert done.received_nano > TON - TON // 4
     assert (await world.chain.account(world.agent.payout)).balance == TON // 4
+
+
+async def test_rebind_after_the_workers_restart_gives_money_and_keys(world: World) -> None:
+    """E-10, E-11: the open job ends with its key, and the channel goes on with the new one."""
+    channel = await open_channel(client_of(world))
+    with pytest.raises(ClientError, match="keys current"):
+        await channel.rebind()
+    job = await channel.post_job(REQUEST, max_fee=TON // 5, duration=60)
+    await world.agent.restart()
+    await channel.rebind()
+    lost = await job.result()
+    assert isinstance(lost, KeyLost)
+    assert lost.refund_nano > TON // 5
+    again = await channel.post_job(REQUEST, max_fee=TON // 5, duration=60)
+    await world.agent.deliver(channel.address, "after the restart")
+    answer = await again.result()
+    assert isinstance(answer, Answer)
+    assert answer.text == "after the restart"
+    assert (await job.result()) == lost
 
 
 async def test_equivocation_reported_slashes_the_worker(world: World) -> None:

@@ -42,6 +42,7 @@ def test_response_too_long_is_refused() -> None:
 
 
 def test_response_attempts_share_no_bytes() -> None:
+    """A.17."""
     answer = _answer()
     first, second = (cell_to_bytes(seal_response(answer, KEY)) for _ in range(2))
     assert first[:32] != second[:32]
@@ -112,6 +113,7 @@ def test_response_any_bytes_are_undecryptable(garbage: bytes) -> None:
 
 
 def test_usage_disclosed_otherwise_is_noticed() -> None:
+    """B.31."""
     usage = Usage(5, 0, 7)
     usage.verify(usage.commitment)
     for other in (Usage(5, 0, 8, usage.salt), Usage(5, 0, 7)):

@@ -200,6 +200,10 @@ def test_rules_bounds_are_those_of_the_contract() -> None:
         "self.slashReporterBps + self.slashClientBps <= MAX_REWARD_BPS",
         "self.minBondNano >= self.missPenaltyNano",
         "self.missPenaltyNano > 0",
+        "self.keyLossNano <= mulDivFloor(self.missPenaltyNano, self.missClientBps, BPS",
+        "self.volumeBurnBps >= MIN_VOLUME_BURN_BPS",
+        "self.volumeBurnBps <= BPS",
+        "self.noticeSec <= self.maxTermSec",
         "self.disputeSec > 0",
         "self.maxTermSec > 0",
         "self.leaseSec > 0",
@@ -211,6 +215,8 @@ def test_rules_bounds_are_those_of_the_contract() -> None:
 
     for name, value in (
         ("MAX_REWARD_BPS", rules.BPS_MAX_REWARD),
+        ("MIN_VOLUME_BURN_BPS", rules.MIN_VOLUME_BURN_BPS),
+        ("BPS", rules.BPS),
         ("MAX_UNBONDING_SEC", rules.MAX_UNBONDING_SEC),
         ("MAX_LEASE_SEC", rules.MAX_LEASE_SEC),
     ):

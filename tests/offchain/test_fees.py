@@ -49,7 +49,7 @@ def test_fees_of_every_operation_equal_the_getters(ledger: Ledger) -> None:
     for term in (1, 86400, 30 * 86400):
         assert ledger.get(escrow, "get_fees", term) == [
             fees.open(term), fees.top_up(), fees.post_job(), fees.end_job(), fees.claim(), fees.begin_close(),
-            fees.close(), fees.retry_report(),
+            fees.close(), fees.retry_report(), fees.rebind(), fees.count_volume(),
         ]  # fmt: skip
 
 

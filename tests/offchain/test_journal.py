@@ -23,7 +23,8 @@ ESCROW, WORKER = Address((0, b"\x11" * 32)), Address((0, b"\x22" * 32))
 KEY = JobKey(ESCROW, 7, 1, 1000)
 BINDING = Binding(
     model_id=5, key_epoch=1, channel_end=9, payout=WORKER, grace_sec=1, dispute_sec=1, min_duration_sec=1,
-    floor_fee_nano=1, prompt_nano=1, cached_nano=1, completion_nano=1, lease_end=1, keys=AttestedKeys(1, 2, 3),
+    floor_fee_nano=1, prompt_nano=1, cached_nano=1, completion_nano=1, volume_burn_bps=1, lease_end=1,
+    keys=AttestedKeys(1, 2, 3),
 )  # fmt: skip
 TERMS = Accepted(10, 100, 50, BINDING, b"ciphertext")
 

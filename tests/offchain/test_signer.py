@@ -62,6 +62,7 @@ def test_sign_receipt_twice_returns_the_same_bytes() -> None:
     [_receipt(fee=6), _receipt(b"other"), replace(_receipt(), request_digest=11), replace(_receipt(), issued_at=2)],
 )
 def test_sign_receipt_with_other_content_is_refused_with_what_was_signed(other: Receipt) -> None:
+    """A.17."""
     keys = SignerKeys()
     first = keys.sign_receipt(_receipt(), b"response")
     response = b"response" if other.outcome == _receipt().outcome else b"other"
@@ -71,6 +72,7 @@ def test_sign_receipt_with_other_content_is_refused_with_what_was_signed(other: 
 
 
 def test_sign_receipt_on_another_network_takes_the_same_slot() -> None:
+    """A.17."""
     keys = SignerKeys()
     keys.sign_receipt(_receipt(), b"response")
     with pytest.raises(AlreadySigned):
@@ -238,7 +240,7 @@ async def test_client_without_a_signer_is_told_how_to_start_one(socket_path: Pat
 
 
 async def test_signer_process_outlives_the_one_that_started_it(socket_path: Path) -> None:
-    """A process that starts a signer is killed; the signer keeps keys and table, and its files hold no secret."""
+    """A.17: A process that starts a signer is killed; the signer keeps keys and table, and its files hold no secret."""
     script = (
         "import asyncio, os, signal, sys, pathlib\n"
         "from cocoon.signer.launch import ensure_signer\n"

@@ -14,7 +14,7 @@ from world import DAY, MODEL, TON, WorkerSide, World, blob
 from cocoon.wire.common import Kind, PaymentReason
 from cocoon.wire.escrow import JobStatus, Receipt, ReceiptDisclosure, ReceiptOutcome, SignedReceipt
 from cocoon.wire.slashing import SubmitEquivocation
-from cocoon.wire.worker import PauseWorker, TopUpStake, WorkerStatus
+from cocoon.wire.worker import TopUpStake, WorkerStatus
 from cocoon_sandbox.ledger import Ledger
 
 
@@ -70,7 +70,7 @@ def test_refusal_after_a_lapse_in_a_ground_slot_table_still_refunds_the_client(
     for salt in range(3):
         channel = open_channel(world, worker, "victim", salt)
         before = world.ledger.snapshot()
-        worker.by_operator(PauseWorker(1)).assert_succeeded()
+        worker.set_offer(slots=1).assert_succeeded()
         outcome = channel.post(max_fee=5 * TON)
         assert outcome.paid(actor("victim"), PaymentReason.REFUND) > 5 * TON
         assert channel.state.job_status == JobStatus.NONE

@@ -16,7 +16,7 @@ from ..chain.base import Chain
 from ..chain.wallet import Wallet
 from ..deployment import Deployment
 from ..errors import ChainError, WireError
-from ..fees import Prices
+from ..fees import Fees, Prices
 from ..signer.client import Signer
 from ..signer.errors import SignerError
 from ..wire.blob import bytes_to_cell
@@ -113,7 +113,7 @@ class Agent:
     async def _upkeep(self, upkeep: Upkeep, prices: Prices) -> list[Parcel]:
         """What the worker's contract lacks. What is signed already must not wait for a signer that is away."""
         try:
-            return await upkeep.wanted(prices.gas_fee(_CARRIED_GAS))
+            return await upkeep.wanted(prices.gas_fee(_CARRIED_GAS), Fees(prices).rebind())
         except SignerError as error:
             _log.warning("can't compare the worker's keys with the signer's: %s", error)
             return []

@@ -51,6 +51,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     REJECTED = "rejected"
     MISSED = "missed"  # the deadline passed; the miss bond paid
+    KEY_LOST = "key lost"  # the channel was given new keys; a small part of the miss bond paid
     UNSEEN = "unseen"  # while nobody watched; the chain's history of it is gone
     FORGOTTEN = "forgotten"  # its escrow has begun another job or epoch
 

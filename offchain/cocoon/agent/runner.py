@@ -202,5 +202,5 @@ class JobRunner:
 
     def _lose(self, job: Job, note: str) -> bool:
         self._journal.lose(job.id, note)
-        _log.error("%s is lost and will cost its miss penalty: %s", job, note)
+        _log.error("%s is lost and will cost a part of the bond: %s", job, note)
         return True

@@ -10,15 +10,16 @@ from pytoniq_core import Address
 from ..chain.base import Chain
 from ..signer.client import Signer
 from ..wire.common import ModelTerms
+from ..wire.escrow import RebindChannel
 from ..wire.worker import SetIdentity, SetOffer, WorkerStatus
 from .errors import SetupError
 from .parcels import Parcel
-from .views import WorkerView, read_worker
+from .views import WorkerView, read_escrow, read_worker
 
 __all__ = ["Offer", "Upkeep"]
 
 _log = logging.getLogger(__name__)
-_RUNNING = frozenset({WorkerStatus.PENDING, WorkerStatus.ACTIVE, WorkerStatus.PAUSED})
+_RUNNING = frozenset({WorkerStatus.PENDING, WorkerStatus.ACTIVE, WorkerStatus.PAUSED, WorkerStatus.UNBONDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Upkeep:
         self._index = index
         self._wallet = wallet
         self._offer = offer
+        self._rebound: set[tuple[Address, int, int]] = set()  # escrow, its epoch, the worker's key epoch
 
     async def check(self) -> None:
         """SetupError if this agent can't work for this worker, and why."""
@@ -61,8 +63,11 @@ class Upkeep:
         if view.status not in _RUNNING:
             _log.warning("worker %d is %s and gets no new jobs; finishing what is open", self._index, view.status.name)
 
-    async def wanted(self, value_nano: int) -> list[Parcel]:
-        """The messages that are missing now; `value_nano` is attached to each, and what is left comes back."""
+    async def wanted(self, value_nano: int, rebind_nano: int) -> list[Parcel]:
+        """The messages that are missing now; what is left of what is attached comes back.
+
+        value_nano: for each message to the worker. rebind_nano: for each RebindChannel.
+        """
         view = read_worker(await self._chain.account(self._worker))
         if view is None or view.status not in _RUNNING:
             return []
@@ -73,6 +78,28 @@ class Upkeep:
         if (view.forced_slots, view.models) != (self._offer.forced_slots, self._offer.models):
             body = SetOffer(0, self._offer.forced_slots, self._offer.models).to_cell()
             parcels.append(Parcel("offer", self._worker, value_nano, body))
+        return parcels + await self._rebindings(view, rebind_nano)
+
+    async def _rebindings(self, view: WorkerView, value_nano: int) -> list[Parcel]:
+        """Ends jobs whose key a restart of the signer destroyed while that costs less than missing them."""
+        if view.session_key != (await self._signer.identity()).session_key:
+            return []  # the new key is not on the chain yet
+        parcels = []
+        for account_id, job in view.open_jobs.items():
+            address = Address((0, account_id.to_bytes(32, "big")))
+            attempt = (address, job.epoch, view.key_epoch)
+            if attempt in self._rebound:
+                continue
+            escrow = read_escrow(await self._chain.account(address))
+            binding = None if escrow is None else escrow.binding
+            if escrow is None or binding is None or binding.key_epoch >= view.key_epoch:
+                self._rebound.add(attempt)  # nothing was lost here, or it ended meanwhile
+                continue
+            if not escrow.is_open or await self._chain.time() >= escrow.deadline:
+                continue
+            self._rebound.add(attempt)
+            body = RebindChannel(0, binding.keys.measurement).to_cell()
+            parcels.append(Parcel(f"rebind {address.hash_part.hex()} {job.epoch}", address, value_nano, body))
         return parcels
 
     async def _identity(self, view: WorkerView, value_nano: int) -> Parcel | None:

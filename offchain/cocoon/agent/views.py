@@ -11,8 +11,17 @@ from ..chain.base import AccountState, ChainTransaction
 from ..deployment import Deployment
 from ..wire.codec import read_body
 from ..wire.common import ModelTerms
-from ..wire.escrow import Binding, EscrowIdentity, EscrowStorage, JobStatus, PostJob
-from ..wire.worker import AdmitJob, JobOutcome, OpenJob, ReportMiss, SettleJob, WorkerStatus, WorkerStorage
+from ..wire.escrow import Binding, EscrowIdentity, EscrowStorage, JobStatus, KeysRenewed, PostJob
+from ..wire.worker import (
+    AdmitJob,
+    JobOutcome,
+    OpenJob,
+    RebindEscrow,
+    ReportMiss,
+    SettleJob,
+    WorkerStatus,
+    WorkerStorage,
+)
 from .jobs import JobKey, Outcome
 from .journal import Ended
 
@@ -116,6 +125,10 @@ def read_worker_transaction(
     settled = read_body(message.body, SettleJob)
     if settled is not None:
         return Ended(message.src, settled.epoch, settled.seq, _OUTCOMES[JobOutcome(settled.outcome)])
+    rebound = read_body(message.body, RebindEscrow)
+    if rebound is not None:
+        given = any(read_body(sent.body, KeysRenewed) is not None for sent in transaction.out_msgs)
+        return Ended(message.src, rebound.epoch, rebound.open_seq, Outcome.KEY_LOST) if given else None
     missed = read_body(message.body, ReportMiss)
     return None if missed is None else Ended(message.src, missed.epoch, missed.seq, Outcome.MISSED)
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cocoon_sandbox.ledger import Ledger
     from cocoon_sandbox.treasury import Treasury
 
-__all__ = ["GOALS", "Operation", "measure"]
+__all__ = ["GOALS", "Operation", "Scenario", "measure"]
 
 TON = 10**9
 MODEL = int.from_bytes(hashlib.sha256(b"cocoon bench model").digest(), "big")
@@ -130,7 +130,7 @@ def _digest(cell: Cell) -> int:
     return int.from_bytes(cell.hash, "big")
 
 
-class _Scenario:
+class Scenario:
     """One worker, one client, one channel; operations recorded as they happen."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -264,7 +264,7 @@ class _Scenario:
         self.run("expire job (missed)", self.client, escrow, end, ExpireJob(11), end)
 
     def close(self, cooperative: Address, announced: Address) -> None:
-        *_, begin, finish, _ = self.ledger.get(announced, "get_fees", 0)
+        begin, finish = self.ledger.get(announced, "get_fees", 0)[5:7]
         statement = CloseStatement(self.domain(Kind.CLOSE, cooperative, self.state(cooperative).epoch, 1), TON)
         digest = statement.to_cell().hash
         close = CloseCooperative(12, TON, self.client_key.sign(digest), Signature(self.session.sign(digest)))
@@ -288,7 +288,9 @@ def measure(progress: Callable[[str], None] = lambda _: None) -> list[Operation]
     """Run every operation once, each with exactly the least value its getter names. AssertionError if one fails."""
     from cocoon_sandbox.ledger import Ledger
 
-    scenario = _Scenario(Ledger())
+    from .upkeep import measure_upkeep
+
+    scenario = Scenario(Ledger())
     scenario.set_up()
     progress("channels")
     first = scenario.open(1)
@@ -303,7 +305,8 @@ def measure(progress: Callable[[str], None] = lambda _: None) -> list[Operation]
     progress("slashing")
     scenario.slash(first, signed)
     scenario.ledger.check_conservation()
-    return scenario.operations
+    progress("upkeep")
+    return [*scenario.operations, *measure_upkeep()]
 
 
 def code_sizes() -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import CocoonError
-from . import agent, bench, contracts, demo, kernel, sandbox
+from . import agent, attest, audit, bench, contracts, demo, kernel, mutate, sandbox
 
 __all__ = ["main"]
 
@@ -30,8 +30,11 @@ def main() -> None:
 
 
 main.add_command(agent.agent)
+main.add_command(attest.attest)
+main.add_command(audit.audit_map)
 main.add_command(bench.bench)
 main.add_command(contracts.contracts)
 main.add_command(demo.demo)
 main.add_command(kernel.kernel)
+main.add_command(mutate.mutate)
 main.add_command(sandbox.sandbox)

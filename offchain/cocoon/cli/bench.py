@@ -19,20 +19,31 @@ def bench() -> None:
 @bench.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--snapshot", is_flag=True, help="Write tests/contracts/gas.json, which the tests hold the contracts to.")
-def gas(as_json: bool, snapshot: bool) -> None:
+@click.option("--markdown", is_flag=True, help="The text of docs/fees.md.")
+def gas(as_json: bool, snapshot: bool, markdown: bool) -> None:
     """Gas, fees and least values of every operation, in the official executor at today's prices."""
     from rich.console import Console
     from rich.table import Table
 
+    from ..bench.fees_page import render
     from ..bench.gas import code_sizes, measure
+    from ..bench.rent import measure_rent, sandbox_prices
     from ..contracts_build import contracts_dir
 
     operations = measure()
     if snapshot:
         path = contracts_dir().parent / "tests" / "contracts" / "gas.json"
         path.write_text(json.dumps({o.name: o.gas for o in operations}, indent=1) + "\n")
+    if markdown:
+        click.echo(render(operations, measure_rent(), sandbox_prices()), nl=False)
+        return
     if as_json:
-        click.echo(json.dumps({"operations": [o.to_json() for o in operations], "code": code_sizes()}, indent=2))
+        document = {
+            "operations": [o.to_json() for o in operations],
+            "code": code_sizes(),
+            "rent": [rent.to_json() for rent in measure_rent()],
+        }
+        click.echo(json.dumps(document, indent=2))
         return
     table = Table(
         box=None,

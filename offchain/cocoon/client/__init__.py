@@ -4,7 +4,7 @@ from .channel import Channel, Done
 from .client import BindFailed, Client
 from .evidence import Slashed
 from .job import Job
-from .outcomes import Answer, BadDelivery, Expired, Rejected
+from .outcomes import Answer, BadDelivery, Expired, KeyLost, Rejected
 from .store import ClientStore
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Done",
     "Expired",
     "Job",
+    "KeyLost",
     "Rejected",
     "Slashed",
 ]

@@ -25,6 +25,8 @@ from ..wire.common import PaymentReason
 from ..wire.escrow import (
     BeginClose,
     Binding,
+    BindRefusal,
+    BindRefused,
     CancelOpen,
     ClaimVoucher,
     CloseCooperative,
@@ -32,6 +34,7 @@ from ..wire.escrow import (
     EscrowStorage,
     FinishClose,
     JobStatus,
+    RebindChannel,
     Signature,
     SignedReceipt,
     TopUpEscrow,
@@ -39,7 +42,7 @@ from ..wire.escrow import (
 from .evidence import Slashed, report_equivocation
 from .job import Job
 from .posting import post_job, stored_jobs
-from .reading import enum_name, paid, succeeded
+from .reading import enum_name, messages_to, paid, succeeded
 from .store import ClientStore, StoredChannel
 
 if TYPE_CHECKING:
@@ -177,6 +180,21 @@ class Channel:
         return ClaimVoucher(
             self.new_query_id(), signed.key_epoch, cumulative, receipt_chain, False, sign(self._key, statement)
         )
+
+    async def rebind(self, measurement: int | None = None) -> Done:
+        """Take the worker's new keys into this channel after its enclave was restarted; terms stay as they are.
+
+        A job still open under the lost keys ends: its money comes back, with a compensation. `measurement` is accepted
+        for the new keys; None: only the one the channel has. ClientError if the worker has no newer keys of it.
+        """
+        before = await self.binding()
+        wanted = before.keys.measurement if measurement is None else measurement
+        done = await self._do(RebindChannel(self.new_query_id(), wanted), (await self.fees()).rebind())
+        for _, refused in messages_to(done.transactions, self.address, BindRefused):
+            raise ClientError(f"the worker has no keys for this channel: {enum_name(BindRefusal, refused.reason)}")
+        if (await self.binding()).key_epoch <= before.key_epoch:
+            raise ClientError("the worker did not answer; close the channel and try another worker")
+        return done
 
     # ---- closing ----
 

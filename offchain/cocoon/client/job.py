@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from ..chain.base import ChainTransaction
 from ..chain.delivery import patiently
 from ..chain.trace import trace
+from ..crypto.statements import Channel as SignedChannel
 from ..errors import ClientError, JobFailed, WalletError
 from ..wire.codec import read_body
 from ..wire.common import PaymentReason
-from ..wire.escrow import DeliverJob, ExpireJob, JobRefusal, JobRefused, JobStatus, RejectJob
-from .outcomes import Expired, Outcome, check_delivery, check_rejection
+from ..wire.escrow import DeliverJob, ExpireJob, JobRefusal, JobRefused, JobStatus, KeysRenewed, RejectJob
+from .outcomes import Expired, KeyLost, Outcome, check_delivery, check_rejection
 from .reading import burned, enum_name, paid, succeeded
 from .store import StoredJob
 
@@ -69,7 +70,10 @@ class Job:
         message = transaction.in_msg
         if message is None or not succeeded(transaction):
             return None
-        channel, binding = await self.channel.signed(), await self.channel.binding()
+        binding = self.stored.binding
+        channel = SignedChannel(
+            self.channel.chain.global_id, self.channel.address, self.stored.epoch, binding.key_epoch
+        )
         delivered = read_body(message.body, DeliverJob)
         if delivered is not None and delivered.signed.receipt.request_digest == self.stored.request_digest:
             return check_delivery(
@@ -83,6 +87,9 @@ class Job:
         refused = read_body(message.body, JobRefused)
         if refused is not None and refused.seq == self.seq and message.src == self.channel.stored.worker:
             raise JobFailed(f"the worker refused the job: {enum_name(JobRefusal, refused.reason)}; its money is back")
+        if read_body(message.body, KeysRenewed) is not None:
+            refund = paid([transaction], self.channel.client_address, PaymentReason.REFUND)
+            return KeyLost(refund, transaction) if refund else None
         if read_body(message.body, ExpireJob) is not None:
             return await self._expired(transaction)
         return None

@@ -16,7 +16,7 @@ from ..wire.common import Kind
 from ..wire.escrow import Binding, DeliverJob, RejectJob, RejectReason, SignedReceipt
 from .store import StoredJob
 
-__all__ = ["Answer", "BadDelivery", "Expired", "Outcome", "Rejected", "check_delivery", "check_rejection"]
+__all__ = ["Answer", "BadDelivery", "Expired", "KeyLost", "Outcome", "Rejected", "check_delivery", "check_rejection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,15 @@ class Expired:
     transactions: tuple[ChainTransaction, ...] = field(repr=False)
 
 
-Outcome = Answer | Rejected | Expired
+@dataclass(frozen=True, slots=True)
+class KeyLost:
+    """The worker's enclave was restarted and its key is gone: the job's money came back, with a compensation."""
+
+    refund_nano: int
+    transaction: ChainTransaction = field(repr=False)
+
+
+Outcome = Answer | Rejected | Expired | KeyLost
 
 
 class BadDelivery(ClientError):

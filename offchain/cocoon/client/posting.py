@@ -48,7 +48,7 @@ async def post_job(channel: Channel, request: dict[str, Any], *, max_fee: int, d
     body = PostJob(channel.new_query_id(), max_fee, duration, cell)
     _check_size(body.to_cell(), fees)
     after = (await chain.account(channel.address)).last_lt
-    stored = StoredJob(channel.address, state.epoch, None, cell, secret, max_fee, after)
+    stored = StoredJob(channel.address, state.epoch, None, cell, secret, max_fee, after, binding)
     channel.store.add_job(stored)
     sent = await channel.send(body, max_fee + fees.post_job())
     return _admitted(channel, stored, await trace(chain, sent))
@@ -113,7 +113,8 @@ def _admitted(channel: Channel, stored: StoredJob, caused: list[ChainTransaction
     refund = format_ton(paid(caused, channel.client_address, PaymentReason.REFUND, sender=channel.address))
     for _, refused in messages_to(caused, channel.address, JobRefused):
         why = enum_name(JobRefusal, refused.reason)
-        raise JobFailed(f"the worker refused the job: {why}; {refund} came back. Try another worker")
+        advice = "Call rebind()" if refused.reason == JobRefusal.KEY_REPLACED else "Try another worker"
+        raise JobFailed(f"the worker refused the job: {why}; {refund} came back. {advice}")
     if not any(succeeded(item) for item in caused if item.account == worker):
         raise JobFailed(f"the worker could not be asked for the job; {refund} came back. Try another worker")
     return Job(channel, stored, seq, tuple(caused))

@@ -18,10 +18,11 @@ from pytoniq_core import Address, Cell
 from cocoon_sandbox.boc import to_boc
 
 from ..errors import ClientError
+from ..wire.escrow import Binding
 
 __all__ = ["ClientStore", "StoredChannel", "StoredJob"]
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE channels (
     escrow TEXT PRIMARY KEY, registry TEXT NOT NULL, worker TEXT NOT NULL, salt INTEGER NOT NULL,
@@ -30,7 +31,7 @@ CREATE TABLE channels (
 ) STRICT;
 CREATE TABLE jobs (
     escrow TEXT NOT NULL, request_digest TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER, secret BLOB NOT NULL,
-    request BLOB NOT NULL, max_fee_nano INTEGER NOT NULL, posted_after_lt TEXT NOT NULL,
+    request BLOB NOT NULL, max_fee_nano INTEGER NOT NULL, posted_after_lt TEXT NOT NULL, binding BLOB NOT NULL,
     PRIMARY KEY (escrow, request_digest)
 ) STRICT;
 CREATE TABLE hpke_keys (hash TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT;
@@ -51,7 +52,10 @@ class StoredChannel:
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """A forced job. `seq` is None until it is known that the escrow took the job."""
+    """A forced job. `seq` is None until it is known that the escrow took the job.
+
+    `binding` is what the channel relied on when it was posted: a restarted worker's new keys answer no old job.
+    """
 
     escrow: Address
     epoch: int
@@ -60,6 +64,7 @@ class StoredJob:
     secret: bytes = field(repr=False)
     max_fee_nano: int
     posted_after_lt: int
+    binding: Binding
 
     @property
     def request_digest(self) -> int:
@@ -143,7 +148,7 @@ class ClientStore:
 
     def add_job(self, job: StoredJob) -> None:
         self._write(
-            "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             _name(job.escrow),
             f"{job.request_digest:064x}",
             str(job.epoch),
@@ -152,6 +157,7 @@ class ClientStore:
             to_boc(job.request),
             job.max_fee_nano,
             str(job.posted_after_lt),
+            to_boc(job.binding.to_cell()),
         )
 
     def set_seq(self, job: StoredJob, seq: int) -> None:
@@ -165,13 +171,22 @@ class ClientStore:
     def jobs(self, escrow: Address) -> list[StoredJob]:
         """All jobs of a channel, oldest first."""
         rows = self._db.execute(
-            "SELECT epoch, seq, request, secret, max_fee_nano, posted_after_lt FROM jobs WHERE escrow = ? "
+            "SELECT epoch, seq, request, secret, max_fee_nano, posted_after_lt, binding FROM jobs WHERE escrow = ? "
             "ORDER BY rowid",
             (_name(escrow),),
         )
         return [
-            StoredJob(escrow, int(epoch), seq, Cell.one_from_boc(request), secret, max_fee, int(after))
-            for epoch, seq, request, secret, max_fee, after in rows
+            StoredJob(
+                escrow,
+                int(epoch),
+                seq,
+                Cell.one_from_boc(request),
+                secret,
+                max_fee,
+                int(after),
+                Binding.from_cell(Cell.one_from_boc(binding)),
+            )
+            for epoch, seq, request, secret, max_fee, after, binding in rows
         ]
 
     # ---- workers' keys (public, kept to save a search) ----

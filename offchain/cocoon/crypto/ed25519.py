@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ..wire.codec import Struct
 from .errors import BadSignature, KeyUnsound
 
-__all__ = ["check_sound", "public_key", "sign", "verify"]
+__all__ = ["check_sound", "is_sound", "public_key", "sign", "verify"]
 
 # The encodings of points of small order, the sign bit cleared: contracts/common/ed25519.tolk refuses the same.
 _P = 2**255 - 19
@@ -20,10 +20,15 @@ def public_key(key: Ed25519PrivateKey) -> int:
     return int.from_bytes(key.public_key().public_bytes_raw(), "big")
 
 
+def is_sound(key: int) -> bool:
+    """Whether the contracts would register `key`: none of the encodings of the points of small order."""
+    raw = key.to_bytes(32, "big")
+    return raw[:31] + bytes([raw[31] & 0x7F]) not in _SMALL_ORDER
+
+
 def check_sound(key: int) -> None:
     """KeyUnsound for what the contracts refuse to register."""
-    raw = key.to_bytes(32, "big")
-    if raw[:31] + bytes([raw[31] & 0x7F]) in _SMALL_ORDER:
+    if not is_sound(key):
         raise KeyUnsound("this public key has small order and would let anyone sign: generate another one")
 
 

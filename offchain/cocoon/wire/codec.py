@@ -23,19 +23,25 @@ __all__ = [
     "U8",
     "U16",
     "U32",
+    "U48",
     "U64",
+    "U128",
+    "U160",
     "U256",
     "AnyCell",
     "Bits512",
     "Bool",
     "IdSet",
+    "Maybe",
     "MaybeCell",
     "MaybeU256",
     "Ref",
+    "SignatureDict",
     "Std",
     "StdOrNone",
     "Struct",
     "StructDict",
+    "Text",
     "UintDict",
     "read_body",
 ]
@@ -107,6 +113,21 @@ class _Address:
             raise WireError("expected a standard address without anycast")
         address: Address = source.load_address()
         return address
+
+
+class _Text:
+    """UTF-8 to the end of the cell: a wallet's comment."""
+
+    def store(self, builder: Builder, value: str) -> None:
+        builder.store_bytes(value.encode())
+
+    def load(self, source: Slice) -> str:
+        if source.remaining_bits % 8:
+            raise WireError("a text ends in the middle of a byte")
+        try:
+            return bytes(source.load_bytes(source.remaining_bits // 8)).decode()
+        except UnicodeDecodeError as error:
+            raise WireError("a text is not UTF-8") from error
 
 
 class _Cell:
@@ -262,6 +283,10 @@ class Ref:
     """`Annotated[Terms, Ref]`: the struct lies in a cell of its own."""
 
 
+class Maybe:
+    """`Annotated[Terms | None, Maybe]`: the struct follows a bit that says whether it is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class StructDict:
     """`Annotated[dict[int, Terms], StructDict(256)]`: a dictionary of structs."""
@@ -288,6 +313,8 @@ def _field(hint: Any) -> Field:
     if marker is Ref:
         options = [arg for arg in get_args(base) if arg is not type(None)]
         return _Maybe(_InRef(options[0])) if options else _InRef(base)
+    if marker is Maybe:
+        return _Maybe(_Inline(next(arg for arg in get_args(base) if arg is not type(None))))
     if isinstance(marker, StructDict):
         return _Dict(marker.key_bits, _Inline(get_args(base)[1]))
     field: Field = marker
@@ -297,15 +324,20 @@ def _field(hint: Any) -> Field:
 U8 = Annotated[int, _Int(8)]
 U16 = Annotated[int, _Int(16)]
 U32 = Annotated[int, _Int(32)]
+U48 = Annotated[int, _Int(48)]
 U64 = Annotated[int, _Int(64)]
+U128 = Annotated[int, _Int(128)]
+U160 = Annotated[int, _Int(160)]
 U256 = Annotated[int, _Int(256)]
 I32 = Annotated[int, _Int(32, signed=True)]
 Bool = Annotated[bool, _Bool()]
 Bits512 = Annotated[bytes, _Bytes(64)]
 Std = Annotated[Address, _Address()]
 StdOrNone = Annotated[Address | None, _Address(optional=True)]
+Text = Annotated[str, _Text()]
 AnyCell = Annotated[Cell, _Cell()]
 MaybeCell = Annotated[Cell | None, _Maybe(_Cell())]
 MaybeU256 = Annotated[int | None, _Maybe(_Int(256))]
 UintDict = Annotated[dict[int, int], _Dict(256, _Int(32))]
+SignatureDict = Annotated[dict[int, bytes], _Dict(256, _Bytes(64))]
 IdSet = Annotated[dict[int, None], _Dict(256, None)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated
 
 from pytoniq_core import Address, Cell, begin_cell
 
-from .codec import I32, U8, U16, U32, U64, U256, Bool, Ref, Std, Struct
+from .codec import I32, U8, U16, U32, U64, U256, Bool, Ref, Std, Struct, Text
 
 __all__ = [
     "DOMAIN_TAG",
@@ -39,6 +39,9 @@ class Kind(IntEnum):
     REJECTION = 4
     CLOSE = 5
     IDENTITY = 6
+    RELEASE = 7
+    REBUILD = 8
+    ATTESTATION = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +72,16 @@ class Policy(Struct):
     min_stake_nano: U64
     min_bond_nano: U64
     miss_penalty_nano: U64
+    key_loss_nano: U64
     miss_client_bps: U16
     slash_reporter_bps: U16
     slash_client_bps: U16
+    volume_burn_bps: U16
     lease_sec: U32
     max_term_sec: U32
     dispute_sec: U32
     grace_sec: U32
+    notice_sec: U32
     evidence_sec: U32
     unbonding_sec: U32
     children: Annotated[PolicyChildren, Ref]
@@ -107,19 +113,23 @@ class ModelTerms(Struct):
     min_duration_sec: U32
 
 
-class PaymentReason(IntEnum):
-    EARNINGS = 1
-    REFUND = 2
-    MISS_COMPENSATION = 3
-    SLASH_REWARD = 4
-    WITHDRAWAL = 5
-    BURN = 6
+class PaymentReason(StrEnum):
+    """What a payment says of itself: the comment that wallets and explorers show."""
+
+    EARNINGS = "Cocoon earnings"
+    REFUND = "Cocoon refund"
+    MISS_COMPENSATION = "Cocoon missed job"
+    KEY_LOSS_COMPENSATION = "Cocoon lost key"
+    SLASH_REWARD = "Cocoon slash share"
+    WITHDRAWAL = "Cocoon stake"
+    BURN = "Cocoon burn"
 
 
 @dataclass(frozen=True, slots=True)
-class Payment(Struct, opcode=0xC0C00501):
-    query_id: U64
-    reason: U8
+class Payment(Struct, opcode=0):
+    """A text comment; one that is no PaymentReason is somebody's own."""
+
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)

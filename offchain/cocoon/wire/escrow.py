@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from .codec import U8, U32, U64, U256, AnyCell, Bits512, Bool, MaybeU256, Ref, Std, Struct
+from .codec import U8, U16, U32, U64, U256, AnyCell, Bits512, Bool, MaybeU256, Ref, Std, Struct
 from .common import AttestedKeys, ModelTerms, SignedDomain
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "ClaimVoucher",
     "CloseCooperative",
     "CloseStatement",
+    "CountVolume",
     "DeliverJob",
     "EscrowIdentity",
     "EscrowStatus",
@@ -28,15 +29,19 @@ __all__ = [
     "JobRefusal",
     "JobRefused",
     "JobStatus",
+    "KeysRenewed",
     "MissRecorded",
     "OpenEscrow",
     "PostJob",
+    "RebindChannel",
     "Receipt",
     "ReceiptDisclosure",
     "ReceiptOutcome",
     "RejectJob",
     "RejectReason",
     "RejectionStatement",
+    "ReleaseChannel",
+    "ReleaseStatement",
     "RetryReport",
     "Signature",
     "SignedReceipt",
@@ -105,6 +110,14 @@ class CloseStatement(Struct):
     cumulative_nano: U64
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseStatement(Struct):
+    """The worker's word that it wants no more of the deposit once `claimed_nano` has been paid."""
+
+    domain: SignedDomain
+    claimed_nano: U64
+
+
 class RejectReason(IntEnum):
     UNDECRYPTABLE = 1
     MALFORMED = 2
@@ -143,6 +156,12 @@ class BeginClose(Struct, opcode=0xC0C00308):
 @dataclass(frozen=True, slots=True)
 class CancelOpen(Struct, opcode=0xC0C0030B):
     query_id: U64
+
+
+@dataclass(frozen=True, slots=True)
+class RebindChannel(Struct, opcode=0xC0C0030C):
+    query_id: U64
+    measurement: U256
 
 
 # ---- from anyone ----
@@ -202,15 +221,31 @@ class CloseCooperative(Struct, opcode=0xC0C0030A):
     worker_signature: Annotated[Signature, Ref]
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseChannel(Struct, opcode=0xC0C0030E):
+    query_id: U64
+    claimed_nano: U64
+    signature: Bits512
+
+
+@dataclass(frozen=True, slots=True)
+class CountVolume(Struct, opcode=0xC0C0030F):
+    query_id: U64
+
+
 # ---- from the Registry and the Worker ----
 
 
 @dataclass(frozen=True, slots=True)
 class Binding(Struct):
-    """What a channel relies on about its worker, fixed when it was bound. Prices per million tokens or work units."""
+    """What a channel relies on about its worker, fixed when it was bound but for keys, key epoch and lease end.
 
-    model_id: U256
+    Prices are per million tokens or work units.
+    """
+
     key_epoch: U32
+    lease_end: U32
+    model_id: U256
     channel_end: U32
     payout: Std
     grace_sec: U32
@@ -220,7 +255,7 @@ class Binding(Struct):
     prompt_nano: U64
     cached_nano: U64
     completion_nano: U64
-    lease_end: U32
+    volume_burn_bps: U16
     keys: Annotated[AttestedKeys, Ref]
 
     @property
@@ -250,6 +285,7 @@ class BindRefusal(IntEnum):
     MEASUREMENT_NOT_LISTED = 10
     ATTESTATION_MISSING = 11
     REGISTRY_FAILED = 12
+    KEYS_CURRENT = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +314,14 @@ class JobRefused(Struct, opcode=0xC0C00313):
 class MissRecorded(Struct, opcode=0xC0C00314):
     epoch: U64
     seq: U32
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRenewed(Struct, opcode=0xC0C00315):
+    epoch: U64
+    key_epoch: U32
+    lease_end: U32
+    keys: Annotated[AttestedKeys, Ref]
 
 
 # ---- storage ----
@@ -311,6 +355,7 @@ class EscrowStorage(Struct):
 
     deposit_nano: U64
     claimed_nano: U64
+    counted_nano: U64
     status: U8
     deadline: U32
     job_status: U8

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from .codec import U16, U32, U64, U256, AnyCell, Bool, IdSet, MaybeCell, Ref, Std, StdOrNone, Struct
-from .common import Policy, WorkerRoles
+from .codec import U8, U16, U32, U64, U256, AnyCell, Bool, IdSet, MaybeCell, Ref, SignatureDict, Std, StdOrNone, Struct
+from .common import Policy, SignedDomain, WorkerRoles
 from .escrow import Binding
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "AllowMeasurement",
     "CancelChange",
     "ChangePolicy",
+    "ChangeRebuilders",
     "ConfirmBind",
     "DenyMeasurement",
     "ExecuteChange",
@@ -21,6 +22,8 @@ __all__ = [
     "OfferOwnership",
     "Proposal",
     "ProposeChange",
+    "RebuildStatement",
+    "Rebuilders",
     "RegisterWorker",
     "RegistryStorage",
     "SyncPolicy",
@@ -54,7 +57,7 @@ class SyncPolicy(Struct, opcode=0xC0C00103):
 
 @dataclass(frozen=True, slots=True)
 class ProposeChange(Struct, opcode=0xC0C00110):
-    """`change` is the cell of a ChangePolicy, AllowMeasurement or OfferOwnership."""
+    """`change` is the cell of a ChangePolicy, AllowMeasurement, OfferOwnership or ChangeRebuilders."""
 
     query_id: U64
     change: AnyCell
@@ -67,7 +70,10 @@ class CancelChange(Struct, opcode=0xC0C00111):
 
 @dataclass(frozen=True, slots=True)
 class ExecuteChange(Struct, opcode=0xC0C00112):
+    """`rebuilds`: rebuilders' keys and their signatures over a RebuildStatement; empty but for AllowMeasurement."""
+
     query_id: U64
+    rebuilds: SignatureDict = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,27 @@ class OfferOwnership(Struct, prefix=(3, 8)):
     new_owner: Std
 
 
+@dataclass(frozen=True, slots=True)
+class Rebuilders(Struct):
+    """`threshold` of these keys must have signed a measurement before it can be allowed."""
+
+    threshold: U8
+    keys: IdSet
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRebuilders(Struct, prefix=(4, 8)):
+    rebuilders: Annotated[Rebuilders, Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildStatement(Struct):
+    """What a rebuilder signs: domain kind REBUILD of this registry, epoch 0, key epoch 0."""
+
+    domain: SignedDomain
+    measurement: U256
+
+
 # ---- storage ----
 
 
@@ -105,6 +132,7 @@ class Measurements(Struct):
     denied_count: U16
     listed: IdSet
     denied: IdSet
+    rebuilders: Annotated[Rebuilders, Ref]
 
 
 @dataclass(frozen=True, slots=True)

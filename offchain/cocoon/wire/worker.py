@@ -6,19 +6,37 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from .codec import U8, U16, U32, U64, U256, AnyCell, Bits512, MaybeU256, Ref, Std, Struct, StructDict, UintDict
+from .codec import (
+    U8,
+    U16,
+    U32,
+    U64,
+    U256,
+    AnyCell,
+    Bits512,
+    MaybeU256,
+    Ref,
+    Std,
+    StdOrNone,
+    Struct,
+    StructDict,
+    UintDict,
+)
 from .common import AttestedKeys, ModelTerms, Policy, SignedDomain, WorkerRoles
 
 __all__ = [
     "AdmitJob",
+    "AdoptSlashing",
     "BeginUnbond",
     "BindEscrow",
     "ChangeOperator",
+    "CreditVolume",
     "IdentityStatement",
     "InitWorker",
     "JobOutcome",
     "OpenJob",
     "PauseWorker",
+    "RebindEscrow",
     "ReportMiss",
     "ResumeWorker",
     "SetIdentity",
@@ -110,6 +128,12 @@ class ChangeOperator(Struct, opcode=0xC0C0020A):
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptSlashing(Struct, opcode=0xC0C0020B):
+    query_id: U64
+    slashing: Std
+
+
+@dataclass(frozen=True, slots=True)
 class BindEscrow(Struct, opcode=0xC0C00210):
     epoch: U64
     client: Std
@@ -150,6 +174,23 @@ class ReportMiss(Struct, opcode=0xC0C00213):
 
 
 @dataclass(frozen=True, slots=True)
+class RebindEscrow(Struct, opcode=0xC0C00215):
+    epoch: U64
+    client: Std
+    salt: U64
+    key_epoch: U32
+    open_seq: U32
+    measurement: U256
+
+
+@dataclass(frozen=True, slots=True)
+class CreditVolume(Struct, opcode=0xC0C00216):
+    client: Std
+    salt: U64
+    volume_nano: U64
+
+
+@dataclass(frozen=True, slots=True)
 class SlashWorker(Struct, opcode=0xC0C00214):
     query_id: U64
     session_key: U256
@@ -187,11 +228,13 @@ class OpenJob(Struct):
 @dataclass(frozen=True, slots=True)
 class SlashableKeys(Struct):
     slashing: Std
+    adopted: StdOrNone
     old_keys: UintDict
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPeople(Struct):
+    index: U64
     owner: Std
     operator_wallet: Std
     payout: Std
@@ -207,16 +250,18 @@ class WorkerStorage(Struct):
     bond_nano: U64
     misses: U32
     rejections: U32
+    key_losses: U32
+    volume_nano: U64
     status: U8
     forced_slots: U8
     lease_end: U32
     key_epoch: U32
     stake_nano: U64
+    notice_end: U32
     unbond_at: U32
     models: Annotated[dict[int, ModelTerms], StructDict(256)]
     policy: Annotated[Policy, Ref]
     people: Annotated[WorkerPeople, Ref]
     registry: Std
-    index: U64
     escrow_code_hash: U256
     escrow_code_depth: U16
