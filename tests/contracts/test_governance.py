@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from actors import actor, key
 from channel import DAY, Channel
-from hostile import THROWS, small_order_keys
+from hostile import THROWS, install, small_order_keys
 from pytoniq_core import Cell, HashMap, begin_cell
-from world import REBUILDERS, TON, World
+from world import REBUILDERS, RULES, TON, World
 
+from cocoon.contracts_build import load
 from cocoon.wire.codec import Struct
 from cocoon.wire.registry import (
     AcceptOwnership,
@@ -26,6 +27,7 @@ from cocoon.wire.registry import (
     Rebuilders,
 )
 from cocoon.wire.worker import BeginUnbond, UpdatePolicy, WithdrawStake
+from cocoon_sandbox.ledger import Ledger
 
 THIEF = actor("thief")
 HEIR = actor("heir")
@@ -470,3 +472,34 @@ def test_propose_a_change_of_an_unknown_kind_refused(world: World, prefix: int) 
     """A.12, B.26, R-7: there is no change that replaces code."""
     change = begin_cell().store_uint(prefix, 8).store_ref(THROWS).end_cell()
     world.govern(ProposeChange(1, change), TON).assert_refused(63)
+
+
+# ---- bounds to the unit ----
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"miss_penalty_nano": 1, "key_loss_nano": 0}, {"unbonding_sec": 30 * DAY + DAY + 60 + 7 * DAY}],
+    ids=["least penalty", "least unbonding"],
+)
+def test_policy_at_its_least_is_accepted(ledger: Ledger, change: dict[str, int]) -> None:
+    """B.15, B.21: bounds are inclusive where the documents say so."""
+    world = World(ledger, replace(RULES, **change)).deploy()
+    world.adopt(ChangePolicy(world.policy(2))).assert_succeeded()
+    assert world.registry_state.policy_version == 2
+
+
+def test_deny_listed_measurement_beyond_the_room_kept_for_it_refused(world: World) -> None:
+    """B.17: 256, and 256 more that were listed; then the list is full for good."""
+    measurements = replace(
+        world.registry_state.measurements,
+        listed_count=2,
+        denied_count=511,
+        listed={1: None, 2: None},
+        denied={number << 8: None for number in range(1, 512)},
+    )
+    state = replace(world.registry_state, measurements=measurements)
+    install(world.ledger, world.registry, load("Registry").code, state.to_cell())
+    world.govern(DenyMeasurement(1, 1)).assert_succeeded()
+    world.govern(DenyMeasurement(2, 2), TON).assert_refused(151)
+    assert world.registry_state.measurements.denied_count == 512

@@ -12,7 +12,7 @@ from actors import actor, key
 from channel import DEPOSIT, MAX_FEE, RESPONSE, Channel
 from stages import market_world
 from test_slashing import report
-from world import MODEL, TON, World
+from world import MODEL, TON, WorkerSide, World
 
 from cocoon.chain.cells import lookup
 from cocoon.fees import PRICE_PARAMS, Fees, Prices
@@ -167,3 +167,26 @@ def jobs(channel: Channel) -> None:
     worker.set_offer(slots=0).assert_succeeded()
     channel.post()
     worker.set_offer().assert_succeeded()
+
+
+def test_change_of_a_withdrawal_is_the_callers_to_the_nano(worker: WorkerSide) -> None:
+    """A.14, B.21: what was attached less the priced gas, the fee of the payment and its own; nothing of anybody's."""
+    world = worker.world
+    worker.by_owner(BeginUnbond(1)).assert_succeeded()
+    world.ledger.advance(world.rules.unbonding_sec)
+    fees = fees_of(world.ledger)
+    done = worker.by_owner(WithdrawStake(2), TON).assert_succeeded()
+    gas = fees.call("gasFee", fees.constant("GAS_WORKER_MANAGE"))
+    assert done.change(worker.owner) == TON - gas - 2 * fees.call("paymentFee")
+
+
+def test_acknowledgement_of_a_miss_carries_what_is_left_of_the_report(job: Channel) -> None:
+    """B.21, E-9: the report's value less the priced gas, the fees of two payments and its own."""
+    world = job.world
+    fees = fees_of(world.ledger)
+    job.pass_deadline()
+    done = job.expire().assert_succeeded()
+    (report,) = [message for message in done.messages if message.opcode == ReportMiss.PREFIX[0]]
+    (answer,) = [message for message in done.messages if message.opcode == MissRecorded.PREFIX[0]]
+    gas = fees.call("gasFee", fees.constant("GAS_WORKER_MISS"))
+    assert answer.value == report.value - gas - 3 * fees.call("paymentFee")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from actors import actor
+from actors import actor, key
 from channel import Channel
 from pytoniq_core import Address
 from stages import deployed_world
@@ -131,3 +131,22 @@ def test_claim_after_rent_ate_into_the_deposit_pays_what_is_there(world: World, 
     world.ledger.minted -= missing
     channel.claim(deposit).assert_succeeded()
     assert channel.state.claimed_nano == deposit - TON // 100
+
+
+def test_rebinding_with_a_ground_slot_table_completes_with_the_least_value(world: World, worker: WorkerSide) -> None:
+    """B.16, W-9: eight open jobs whose keys in the table were ground to be one-sided leave every rebinding gas."""
+    value = 20 * TON + worker.manage_fees
+    world.send(worker.owner, worker.address, TopUpStake(1, 0, 20 * TON), value).assert_succeeded()
+    worker.set_offer(slots=8).assert_succeeded()
+    channels = [
+        open_channel(world, worker, "colluder", salt) for salt in one_sided_salts(world, worker, actor("colluder"))
+    ]
+    for channel in channels:
+        channel.post().assert_succeeded()
+    worker.set_identity(key("after a reboot")).assert_succeeded()
+    for channel in channels:
+        done = channel.rebind(actor("anyone")).assert_succeeded()
+        assert done.paid(channel.client, PaymentReason.KEY_LOSS_COMPENSATION) > 0
+        assert channel.state.binding is not None
+        assert (channel.state.binding.key_epoch, channel.job) == (2, JobStatus.NONE)
+    assert worker.state.key_losses == len(channels) == 8
