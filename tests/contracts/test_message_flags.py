@@ -14,8 +14,8 @@ from stages import market_world
 from test_slashing import report
 from world import MODEL, TON, WorkerSide, World
 
-from cocoon.chain.cells import lookup
-from cocoon.fees import PRICE_PARAMS, Fees, Prices
+from cocoon.bench.gas import sandbox_prices
+from cocoon.fees import Fees
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Excesses, Payment, PaymentReason
 from cocoon.wire.escrow import BindConfirmed, BindRefused, DeliverJob, JobRefused, KeysRenewed, MissRecorded
@@ -86,7 +86,7 @@ def test_every_message_to_a_worker_carries_what_was_priced_for_it(ledger: Ledger
     )
     walk(world)
     ledger.observer = None
-    fees = fees_of(ledger)
+    fees = Fees(sandbox_prices())
     assert seen == {(kind.PREFIX[0], fees.call(name)) for kind, name in CARRIED.items()}
 
 
@@ -95,13 +95,8 @@ def test_refund_of_a_refused_job_pays_its_own_way(channel: Channel) -> None:
     ledger = channel.world.ledger
     channel.worker.set_offer(slots=0).assert_succeeded()
     done = channel.post()
-    funds = MAX_FEE + fees_of(ledger).call("settlementFees")
+    funds = MAX_FEE + Fees(sandbox_prices()).call("settlementFees")
     assert done.paid(channel.client, PaymentReason.REFUND) == funds - ledger.prices().forward.lump
-
-
-def fees_of(ledger: Ledger) -> Fees:
-    params = {number: lookup(ledger.config, number, 32) for number in PRICE_PARAMS}
-    return Fees(Prices.from_config({number: leaf.ref() for number, leaf in params.items() if leaf is not None}))
 
 
 def test_every_message_bounces_as_its_receiver_requires(ledger: Ledger) -> None:
@@ -174,7 +169,7 @@ def test_change_of_a_withdrawal_is_the_callers_to_the_nano(worker: WorkerSide) -
     world = worker.world
     worker.by_owner(BeginUnbond(1)).assert_succeeded()
     world.ledger.advance(world.rules.unbonding_sec)
-    fees = fees_of(world.ledger)
+    fees = Fees(sandbox_prices())
     done = worker.by_owner(WithdrawStake(2), TON).assert_succeeded()
     gas = fees.call("gasFee", fees.constant("GAS_WORKER_MANAGE"))
     assert done.change(worker.owner) == TON - gas - 2 * fees.call("paymentFee")
@@ -182,8 +177,7 @@ def test_change_of_a_withdrawal_is_the_callers_to_the_nano(worker: WorkerSide) -
 
 def test_acknowledgement_of_a_miss_carries_what_is_left_of_the_report(job: Channel) -> None:
     """B.21, E-9: the report's value less the priced gas, the fees of two payments and its own."""
-    world = job.world
-    fees = fees_of(world.ledger)
+    fees = Fees(sandbox_prices())
     job.pass_deadline()
     done = job.expire().assert_succeeded()
     (report,) = [message for message in done.messages if message.opcode == ReportMiss.PREFIX[0]]

@@ -17,6 +17,7 @@ from pytoniq_core import Address, Cell, begin_cell
 
 from ..contracts_build import load
 from ..deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from ..fees import PRICE_PARAMS, Fees, Prices
 from ..wire import blob
 from ..wire.codec import Struct
 from ..wire.common import DOMAIN_TAG, Kind, ModelTerms, SignedDomain, WorkerRoles
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from cocoon_sandbox.ledger import Ledger
     from cocoon_sandbox.treasury import Treasury
 
-__all__ = ["GOALS", "Operation", "Scenario", "measure"]
+__all__ = ["GOALS", "Operation", "Scenario", "measure", "sandbox_prices"]
 
 TON = 10**9
 MODEL = int.from_bytes(hashlib.sha256(b"cocoon bench model").digest(), "big")
@@ -201,18 +202,10 @@ class Scenario:
         self.names[escrow] = "Escrow"
         init = self.deployment.escrow_state_init(self.client.address, self.worker, salt)
         term = 86400
-        least = self._open_fees(term)
+        least = Fees(sandbox_prices()).open(term)
         body = OpenEscrow(5, _public(self.client_key), 2 * TON, MODEL, term, None, TERMS)
         self.run("open", self.client, escrow, 2 * TON + least, body, least, init)
         return escrow
-
-    def _open_fees(self, term: int) -> int:
-        from cocoon_sandbox.config import config_param
-
-        from ..fees import PRICE_PARAMS, Fees, Prices
-
-        config = {number: config_param(self.ledger.config, number) for number in PRICE_PARAMS}
-        return Fees(Prices.from_config(config)).open(term)
 
     def state(self, escrow: Address) -> EscrowStorage:
         data = self.ledger.account(escrow).data
@@ -282,6 +275,15 @@ class Scenario:
         self.run("begin unbond", self.owner, self.worker, manage, BeginUnbond(16), manage)
         self.ledger.advance(self.rules.unbonding_sec)
         self.run("withdraw", self.owner, self.worker, manage, WithdrawStake(17), manage)
+
+
+def sandbox_prices() -> Prices:
+    """The prices of the sandbox's configuration: today's mainnet prices."""
+    from cocoon_sandbox.config import config_param
+    from cocoon_sandbox.ledger import Ledger
+
+    config = Ledger().config
+    return Prices.from_config({number: config_param(config, number) for number in PRICE_PARAMS})
 
 
 def measure(progress: Callable[[str], None] = lambda _: None) -> list[Operation]:

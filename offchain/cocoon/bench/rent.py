@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..fees import PRICE_PARAMS, Prices
 from ..wire.escrow import PostJob
-from .gas import REQUEST, TON, Scenario
+from .gas import REQUEST, TON, Scenario, sandbox_prices
 
-__all__ = ["GOAL_NANO", "YEAR_SEC", "Rent", "measure_rent", "sandbox_prices"]
+__all__ = ["GOAL_NANO", "YEAR_SEC", "Rent", "measure_rent"]
 
 YEAR_SEC = 365 * 86_400
 GOAL_NANO = 5_000_000
@@ -50,12 +49,3 @@ def measure_rent() -> list[Rent]:
         year = prices.storage_fee(YEAR_SEC, used.bits, used.cells)
         rents.append(Rent(name, used.cells, used.bits, year, goal))
     return rents
-
-
-def sandbox_prices() -> Prices:
-    """The prices of the sandbox's configuration: today's mainnet prices."""
-    from cocoon_sandbox.config import config_param
-    from cocoon_sandbox.ledger import Ledger
-
-    config = Ledger().config
-    return Prices.from_config({number: config_param(config, number) for number in PRICE_PARAMS})

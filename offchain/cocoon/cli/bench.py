@@ -26,8 +26,8 @@ def gas(as_json: bool, snapshot: bool, markdown: bool) -> None:
     from rich.table import Table
 
     from ..bench.fees_page import render
-    from ..bench.gas import code_sizes, measure
-    from ..bench.rent import measure_rent, sandbox_prices
+    from ..bench.gas import code_sizes, measure, sandbox_prices
+    from ..bench.rent import measure_rent
     from ..contracts_build import contracts_dir
 
     operations = measure()
