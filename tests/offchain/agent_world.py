@@ -60,6 +60,9 @@ class LocalSigner:
     async def sign_receipt(self, receipt: Receipt, response: bytes) -> Signed:
         return self.keys.sign_receipt(receipt, response)
 
+    async def sign_stream_receipt(self, receipt: Receipt) -> bytes:
+        return self.keys.sign_stream_receipt(receipt)
+
     async def sign_rejection(self, rejection: RejectionStatement) -> Signed:
         return self.keys.sign_rejection(rejection)
 

@@ -21,18 +21,21 @@ from ..signer.client import Signer
 from ..signer.errors import SignerError
 from ..wire.blob import bytes_to_cell
 from ..wire.escrow import DeliverJob, RejectJob, SignedReceipt
+from .claiming import Claimer
 from .compute import Limits
-from .errors import KernelFailure
+from .errors import KernelFailure, SetupError
 from .jobs import UNSIGNED, Job, JobState
 from .journal import Journal
-from .kernel import Kernel
+from .kernel import Kernel, StreamKernel
 from .outbox import Outbox
 from .parcels import Parcel
 from .runner import JobRunner
+from .serving import StreamServer, StreamSettings
 from .upkeep import Offer, Upkeep
+from .vouchers import VoucherBook
 from .watcher import Watcher
 
-__all__ = ["Agent", "Pace"]
+__all__ = ["Agent", "Pace", "Streaming"]
 
 _log = logging.getLogger(__name__)
 # Attached to each message; what is not used comes back. More is attached after a refusal for want of it.
@@ -46,6 +49,15 @@ class Pace:
     first_pause: float = 0.5
     longest_pause: float = 30.0
     concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """The fast path. listen: `host:port`, port 0 for any; None serves nothing, but vouchers in the book are claimed."""
+
+    book: VoucherBook
+    listen: str | None = None
+    settings: StreamSettings = field(default_factory=StreamSettings)
 
 
 @dataclass(slots=True)
@@ -70,6 +82,8 @@ class Agent:
     offer: Offer
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
+    streaming: Streaming | None = None
+    server: StreamServer | None = field(default=None, init=False)
 
     async def run(self) -> None:
         """Until cancelled. Raises SetupError or a JournalError, alone or in an exception group."""
@@ -83,14 +97,21 @@ class Agent:
         outbox = Outbox(self.chain, self.wallet, self.journal, prices)
         turns = asyncio.Semaphore(self.pace.concurrency)
         runner = JobRunner(self.chain, self.signer, self.journal, self.kernel, worker, self.limits, turns)
+        claimer = None
+        if self.streaming is not None:
+            claimer = Claimer(self.chain, self.streaming.book, Fees(prices))
+        self.server = self._server(deployment, worker)
         async with asyncio.TaskGroup() as tasks:
+            if self.server is not None:
+                tasks.create_task(self.server.run())
             desk = _Desk(tasks, runner, self.journal, self.pace)
             pause = self.pace.first_pause
             while True:
                 try:
                     await watcher.sync()
                     desk.open()
-                    await outbox.pump([*await self._upkeep(upkeep, prices), *self._deliveries(prices)])
+                    claims = [] if claimer is None else await claimer.wanted()
+                    await outbox.pump([*await self._upkeep(upkeep, prices), *self._deliveries(prices), *claims])
                     await self.chain.next_block()
                     pause = self.pace.first_pause
                 except (ChainError, SignerError, WireError) as error:
@@ -109,6 +130,23 @@ class Agent:
                 _log.warning("trying again in %.1f s: %s", pause, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, self.pace.longest_pause)
+
+    def _server(self, deployment: Deployment, worker: Address) -> StreamServer | None:
+        if self.streaming is None or self.streaming.listen is None:
+            return None
+        if not isinstance(self.kernel, StreamKernel):
+            raise SetupError("this kernel can't stream its answers: leave out `listen`, or give the kernel a `start`")
+        return StreamServer(
+            self.chain,
+            self.signer,
+            self.streaming.book,
+            self.kernel,
+            deployment,
+            worker,
+            self.limits,
+            listen=self.streaming.listen,
+            settings=self.streaming.settings,
+        )
 
     async def _upkeep(self, upkeep: Upkeep, prices: Prices) -> list[Parcel]:
         """What the worker's contract lacks. What is signed already must not wait for a signer that is away."""

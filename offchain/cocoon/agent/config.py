@@ -17,6 +17,7 @@ from ..wire.common import ModelTerms
 from .agent import Pace
 from .compute import Limits
 from .errors import SetupError
+from .serving import StreamSettings
 from .settings import read_settings
 
 __all__ = ["DEFAULT_TERMS", "MNEMONIC_VARIABLE", "AgentConfig"]
@@ -39,7 +40,8 @@ class AgentConfig:
     network: global configuration (JSON) with the lite servers. wallet_key: file with the operator wallet's 24 words or
     64 hex digits; None means the words are in COCOON_OPERATOR_MNEMONIC. data_dir: journal and signer socket; for this
     worker only. signer_socket: None means `data_dir/signer/signer.sock`. kernel: `smollm2-135m-instruct`, a bundle's
-    folder, or `module:factory` of one's own.
+    folder, or `module:factory` of one's own. listen: `host:port` of the fast path; None serves forced jobs only.
+    endpoint: the address under which clients reach it from outside, `https://...` or `http://...`.
     """
 
     network: Path
@@ -54,11 +56,14 @@ class AgentConfig:
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
     stale_after_sec: float | None = 60.0
+    listen: str | None = None
+    endpoint: str | None = None
+    stream: StreamSettings = field(default_factory=StreamSettings)
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Reads TOML: the fields above, with tables `terms`, `limits`, `pace`; paths are relative to the file.
-        SetupError.
+        """Reads TOML: the fields above, with tables `terms`, `limits`, `pace`, `stream`; paths are relative to the
+        file. SetupError.
         """
         try:
             with path.open("rb") as file:

@@ -4,7 +4,7 @@ from ..errors import CocoonError
 
 __all__ = [
     "AgentError", "JournalConflict", "JournalCorrupt", "JournalError", "JournalFull", "JournalInUse",
-    "JournalOfAnother", "KernelFailure", "SetupError",
+    "JournalOfAnother", "KernelFailure", "SetupError", "StreamRejected",
 ]  # fmt: skip
 
 
@@ -18,6 +18,14 @@ class SetupError(AgentError):
 
 class KernelFailure(AgentError):
     """The kernel broke down on a request that is not at fault; it may work when tried again."""
+
+
+class StreamRejected(AgentError):
+    """A stream that is not served (any more); `reason` is the short name the client is told."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class JournalError(AgentError):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ..kernels.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from ..kernels.engine.chat import Message
+    from ..kernels.engine.request import Metering
     from ..kernels.engine.sampling import Sampling
     from ..kernels.sandboxed.host import KernelHost
 
-__all__ = ["EngineKernel", "Kernel", "Result"]
+__all__ = ["Began", "Ended", "EngineKernel", "Event", "Kernel", "Piece", "Result", "Run", "StreamKernel"]
 
 _KNOWN = frozenset({"messages", "prompt", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 
@@ -56,6 +58,69 @@ class Kernel(Protocol):
         """Runs the request for at most `max_tokens`. Once `cancel` is set, returns soon with what there is.
 
         owner: the escrow; what is computed for one must not speed up, and so reveal itself to, another.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """Work on a streamed answer begins: what its prompt takes, `cached_tokens` of it computed before."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One more token, and the text that became final with it: whole characters, possibly none."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end. body: what a forced job's answer holds but the text."""
+
+    body: dict[str, Any]
+
+
+type Event = Began | Piece | Ended | Exception
+
+
+class Run(Protocol):
+    """A streamed answer under way. Its methods return at once."""
+
+    def allow(self, tokens: int) -> None:
+        """So many tokens of the answer may be produced in all; never fewer than before."""
+        ...
+
+    def cancel(self) -> None:
+        """Ends it soon; its Ended still comes, with the finish reason `cancelled`."""
+        ...
+
+
+@runtime_checkable
+class StreamKernel(Kernel, Protocol):
+    """A kernel that can show an answer while it is made, and wait for leave to go on."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `start` would return at once."""
+        ...
+
+    def start(
+        self,
+        request: dict[str, Any],
+        metering: Metering,
+        told: Callable[[Event], None],
+        *,
+        max_tokens: int,
+        owner: str | None = None,
+    ) -> Run:
+        """Begins an answer; `told` hears of it from any thread: a Began, Pieces, an Ended; or an exception at last.
+
+        OverBudget is told where the prompt takes more than `metering` has for it; any other RequestError is the
+        client's fault. Where the kernel is not `ready` it may block, and is called from a thread of its own.
         """
         ...
 
@@ -108,6 +173,54 @@ class EngineKernel:
         reason = "deadline" if done.finish_reason == "cancelled" else done.finish_reason
         body = {"text": done.text, "finish_reason": reason, "build": self._engine.build_id}
         return Result(body, done.prompt_tokens, done.completion_tokens, done.cached_tokens)
+
+    def start(
+        self,
+        request: dict[str, Any],
+        metering: Metering,
+        told: Callable[[Event], None],
+        *,
+        max_tokens: int,
+        owner: str | None = None,
+    ) -> Run:
+        return self._engine.start(
+            _prompt(request),
+            metering,
+            _Telling(told, self._engine.build_id),
+            max_tokens=max_tokens,
+            stop=_stop(request),
+            sampling=_sampling(request),
+            owner=owner,
+        )
+
+    @property
+    def ready(self) -> bool:
+        return self._engine.ready
+
+    @property
+    def slots(self) -> int:
+        """How many requests the engine runs together."""
+        return int(self._engine.about["slots"])
+
+
+class _Telling:
+    """Turns the engine's events into the agent's."""
+
+    def __init__(self, told: Callable[[Event], None], build: str) -> None:
+        self._told, self._build = told, build
+
+    def __call__(self, event: Any) -> None:
+        from ..kernels.engine.request import Finished, Started, Token
+
+        match event:
+            case Token():
+                self._told(Piece(event.text))
+            case Started():
+                self._told(Began(event.prompt_tokens, event.cached_tokens))
+            case Finished():
+                self._told(Ended({"finish_reason": event.reason, "build": self._build}))
+            case _:
+                self._told(event)
 
 
 def _prompt(request: dict[str, Any]) -> str | list[Message]:

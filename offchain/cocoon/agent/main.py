@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from ..kernels.progress import ProgressCallback, silent
 from ..kernels.shelf import SHELF, find_bundle
 from ..signer.errors import SignerError
 from ..signer.launch import ensure_signer
-from .agent import Agent
+from .agent import Agent, Pace, Streaming
 from .config import AgentConfig
 from .errors import SetupError
 from .journal import Journal
 from .kernel import EngineKernel, Kernel
 from .upkeep import Offer
+from .vouchers import VoucherBook
 
 __all__ = ["load_kernel", "main", "run_agent"]
 
@@ -46,7 +48,10 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the data directory {config.data_dir} can't be made: {error}; choose another") from error
-    with contextlib.closing(Journal(config.data_dir / "journal.sqlite")) as journal:
+    with (
+        contextlib.closing(Journal(config.data_dir / "journal.sqlite")) as journal,
+        contextlib.closing(VoucherBook(config.data_dir / "vouchers.sqlite")) as book,
+    ):
         kernel = await asyncio.to_thread(load_kernel, config.kernel, progress)
         signer = await ensure_signer(config.socket)
         chain = await _connect(config, network)
@@ -60,7 +65,8 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
             worker_index=config.worker_index,
             offer=Offer(config.forced_slots, {int.from_bytes(kernel.model_id, "big"): config.terms}),
             limits=config.limits,
-            pace=config.pace,
+            pace=_pace(config, kernel),
+            streaming=Streaming(book, config.listen, config.stream),
         )
         keeper = asyncio.create_task(_keep_signer(config.socket))
         try:
@@ -75,6 +81,13 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
             await asyncio.gather(keeper, return_exceptions=True)
             await signer.close()
             await chain.close()
+
+
+def _pace(config: AgentConfig, kernel: Kernel) -> Pace:
+    """Forced jobs run together like everything else, as many as the engine has slots, unless the operator said."""
+    if config.pace.concurrency == Pace().concurrency and isinstance(kernel, EngineKernel):
+        return replace(config.pace, concurrency=kernel.slots)
+    return config.pace
 
 
 def load_kernel(spec: str, progress: ProgressCallback = silent) -> Kernel:

@@ -14,13 +14,15 @@ from ..wire.common import ModelTerms
 from .agent import Pace
 from .compute import Limits
 from .errors import SetupError
+from .serving import StreamSettings
 
 __all__ = ["read_settings"]
 
 _PATHS = ("network", "data_dir", "wallet_key", "signer_socket")
-_TABLES: dict[str, type] = {"terms": ModelTerms, "limits": Limits, "pace": Pace}
+_TABLES: dict[str, type] = {"terms": ModelTerms, "limits": Limits, "pace": Pace, "stream": StreamSettings}
 _MAX_FORCED_SLOTS = 8  # the Worker contract's; a test compares
 _MAX_INDEX = (1 << 64) - 1
+_MAX_PORT = (1 << 16) - 1
 
 
 def read_settings(given: dict[str, Any], kind: type, directory: Path) -> dict[str, Any]:
@@ -42,8 +44,13 @@ def _setting(name: str, value: Any, directory: Path) -> Any:
             return parse_address(_text(name, value), name)
         except DeployError as error:
             raise SetupError(str(error)) from error
-    if name == "kernel":
+    if name in ("kernel", "endpoint"):
         return _text(name, value)
+    if name == "listen":
+        host, colon, port = _text(name, value).rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
+            raise SetupError(f"listen must be host:port, such as 0.0.0.0:8443, not {value!r}")
+        return value
     if name == "worker_index":
         return _whole(name, value, 0, _MAX_INDEX)
     if name == "forced_slots":
@@ -86,6 +93,8 @@ def _whole(name: str, value: Any, least: int, most: int) -> int:
 
 
 def _count(name: str, value: Any) -> int:
+    if name == "stream.credit_nano":
+        return _whole(name, value, 0, (1 << 63) - 1)
     return _whole(name, value, 1, (1 << 31) - 1)
 
 

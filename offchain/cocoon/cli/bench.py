@@ -120,3 +120,25 @@ def inference(as_json: bool, precisions: tuple[str, ...], streams: tuple[int, ..
     for precision, distance in figures["distance"].items():
         click.echo(f"{precision} against f32: " + ", ".join(f"{name} {value}" for name, value in distance.items()))
     click.echo(f"memory: {figures['bandwidth_gb_per_s']} GB/s on {figures['device']}")
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--model", default="smollm2-135m-instruct", show_default=True, help="A model on the shelf.")
+@click.option("--streams", multiple=True, type=click.IntRange(1, 64), help="Answers at once. Repeatable.")
+@click.option("--tokens", default=48, show_default=True, type=click.IntRange(2, 1024), help="Of each answer.")
+@click.option("--protocol-only", is_flag=True, help="Only the ceiling, with a kernel that costs nothing.")
+def overhead(as_json: bool, model: str, streams: tuple[int, ...], tokens: int, protocol_only: bool) -> None:
+    """The fast path against the engine alone: first token, tokens, throughput; and its ceiling in requests/s."""
+    from ..bench.overhead import measure
+
+    counts = () if protocol_only else streams or (1, 8, 32)
+    figures = measure(model, counts, tokens, progress=lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    ceiling = figures["null_kernel"]
+    click.echo(f"protocol alone: {ceiling['requests_per_s']} requests/s, {ceiling['at_once']} at once")
+    click.echo(f"first token, protocol alone: {ceiling['first_token_ms_alone_p50']} ms at p50")
+    for count, row in figures.get("streams", {}).items():
+        click.echo(f"{count} streams: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))

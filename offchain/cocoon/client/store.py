@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +19,15 @@ from pytoniq_core import Address, Cell
 
 from cocoon_sandbox.boc import to_boc
 
+from ..crypto.statements import Channel as SignedChannel
 from ..errors import ClientError
-from ..wire.escrow import Binding
+from ..stream.receipts import RECEIPT_BYTES, pack_receipt, unpack_receipt
+from ..wire.escrow import Binding, SignedReceipt
 
-__all__ = ["ClientStore", "StoredChannel", "StoredJob"]
+__all__ = ["ClientStore", "StoredChannel", "StoredJob", "StoredStreams"]
 
-_VERSION = 2
+_VERSION = 3
+_BEFORE_STREAMS = 2
 _SCHEMA = """
 CREATE TABLE channels (
     escrow TEXT PRIMARY KEY, registry TEXT NOT NULL, worker TEXT NOT NULL, salt INTEGER NOT NULL,
@@ -35,6 +40,16 @@ CREATE TABLE jobs (
     PRIMARY KEY (escrow, request_digest)
 ) STRICT;
 CREATE TABLE hpke_keys (hash TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT;
+"""
+_STREAM_SCHEMA = """
+CREATE TABLE streams (
+    escrow TEXT NOT NULL, epoch TEXT NOT NULL, verified_nano INTEGER NOT NULL, receipts INTEGER NOT NULL,
+    chain BLOB NOT NULL, PRIMARY KEY (escrow, epoch)
+) STRICT;
+CREATE TABLE receipts (
+    escrow TEXT NOT NULL, epoch TEXT NOT NULL, key_epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+    number INTEGER NOT NULL, receipt BLOB NOT NULL, PRIMARY KEY (escrow, epoch, key_epoch, seq)
+) STRICT;
 """
 
 
@@ -71,6 +86,15 @@ class StoredJob:
         return int.from_bytes(self.request.hash, "big")
 
 
+@dataclass(frozen=True, slots=True)
+class StoredStreams:
+    """What the streams of a channel's incarnation came to: what they were worth, how many receipts, and their chain."""
+
+    verified_nano: int = 0
+    receipts: int = 0
+    chain: int = 0
+
+
 class ClientStore:
     """Every write is on disk when the call returns. ClientError if the file can't be used."""
 
@@ -79,12 +103,18 @@ class ClientStore:
         try:
             if path is not None:
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+            # streams write from a thread beside the event loop's; the lock makes it one at a time
+            self._lock = threading.Lock()
+            self._db = sqlite3.connect(
+                ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
+            )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+                self._db.executescript(f"BEGIN; {_SCHEMA} {_STREAM_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+            elif version == _BEFORE_STREAMS:
+                self._db.executescript(f"BEGIN; {_STREAM_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
             elif version != _VERSION:
                 raise ClientError(
                     f"{path} was written by another version of cocoon ({version}); use that one, or another file"
@@ -189,6 +219,73 @@ class ClientStore:
             for epoch, seq, request, secret, max_fee, after, binding in rows
         ]
 
+    # ---- streams ----
+
+    def streams(self, escrow: Address, epoch: int) -> StoredStreams:
+        """All zero for a channel nothing was streamed over."""
+        row = self._db.execute(
+            "SELECT verified_nano, receipts, chain FROM streams WHERE escrow = ? AND epoch = ?",
+            (_name(escrow), str(epoch)),
+        ).fetchone()
+        return StoredStreams() if row is None else StoredStreams(row[0], row[1], int.from_bytes(row[2], "big"))
+
+    def voucher_nano(self, escrow: Address, epoch: int) -> int:
+        """The most that was signed for in this epoch."""
+        row = self._db.execute(
+            "SELECT voucher_nano FROM channels WHERE escrow = ? AND voucher_epoch = ?", (_name(escrow), str(epoch))
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def save_streams(
+        self,
+        escrow: Address,
+        epoch: int,
+        now: StoredStreams,
+        receipts: Iterable[tuple[int, SignedReceipt]],
+        *,
+        voucher_nano: int | None = None,
+    ) -> None:
+        """The state after `receipts` (each with its place in the chain), and a voucher that is about to be signed.
+
+        May be called from any thread. ClientError if nothing of it could be written.
+        """
+        name, ident = _name(escrow), str(epoch)
+        rows = [
+            (name, ident, signed.receipt.domain.key_epoch, signed.receipt.seq, number, _packed(signed))
+            for number, signed in receipts
+        ]
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._db.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?)", rows)
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
+                        (name, ident, now.verified_nano, now.receipts, now.chain.to_bytes(32, "big")),
+                    )
+                    if voucher_nano is not None:
+                        self._db.execute(
+                            "UPDATE channels SET voucher_nano = CASE voucher_epoch WHEN ? THEN max(voucher_nano, ?) "
+                            "ELSE ? END, voucher_epoch = ? WHERE escrow = ?",
+                            (ident, voucher_nano, voucher_nano, ident, name),
+                        )
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+        except sqlite3.Error as error:
+            raise ClientError(f"the client's store can't be written ({error}); nothing was sent") from error
+
+    def receipt(self, channel: SignedChannel, seq: int) -> SignedReceipt | None:
+        """The receipt of a stream that has this number under this key of the worker's, if there is one."""
+        row = self._db.execute(
+            "SELECT receipt FROM receipts WHERE escrow = ? AND epoch = ? AND key_epoch = ? AND seq = ?",
+            (_name(channel.escrow), str(channel.epoch), channel.key_epoch, seq),
+        ).fetchone()
+        if row is None:
+            return None
+        return SignedReceipt(unpack_receipt(row[0][:RECEIPT_BYTES], channel), row[0][RECEIPT_BYTES:])
+
     # ---- workers' keys (public, kept to save a search) ----
 
     def remember_key(self, key_hash: int, raw: bytes) -> None:
@@ -200,9 +297,14 @@ class ClientStore:
 
     def _write(self, statement: str, *values: object) -> None:
         try:
-            self._db.execute(statement, values)
+            with self._lock:
+                self._db.execute(statement, values)
         except sqlite3.Error as error:
             raise ClientError(f"the client's store can't be written ({error}); nothing was sent") from error
+
+
+def _packed(signed: SignedReceipt) -> bytes:
+    return pack_receipt(signed.receipt) + signed.signature
 
 
 def _name(address: Address) -> str:

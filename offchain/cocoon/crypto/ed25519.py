@@ -6,6 +6,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ..wire.codec import Struct
+from ..wire.hashing import struct_hash
 from .errors import BadSignature, KeyUnsound
 
 __all__ = ["check_sound", "is_sound", "public_key", "sign", "verify"]
@@ -34,13 +35,13 @@ def check_sound(key: int) -> None:
 
 def sign(key: Ed25519PrivateKey, statement: Struct) -> bytes:
     """64 bytes over the hash of the statement's cell."""
-    return key.sign(statement.to_cell().hash)
+    return key.sign(struct_hash(statement))
 
 
 def verify(key: int, statement: Struct, signature: bytes) -> None:
     """BadSignature or KeyUnsound unless `key` signed exactly this statement."""
     check_sound(key)
     try:
-        Ed25519PublicKey.from_public_bytes(key.to_bytes(32, "big")).verify(signature, statement.to_cell().hash)
+        Ed25519PublicKey.from_public_bytes(key.to_bytes(32, "big")).verify(signature, struct_hash(statement))
     except (InvalidSignature, ValueError) as error:
         raise BadSignature(f"the signature of this {type(statement).__name__} does not hold") from error

@@ -8,6 +8,7 @@ contract stores.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -64,13 +65,19 @@ class HpkePublicKey:
         return _SUITE.encrypt(plaintext, self._parts(), info=info)
 
     def _parts(self) -> MLKEM768X25519PublicKey:
-        if len(self.raw) != PUBLIC_KEY_BYTES:
-            raise KeyMalformed(f"an HPKE key has {PUBLIC_KEY_BYTES} bytes, not {len(self.raw)}")
-        try:
-            mlkem = MLKEM768PublicKey.from_public_bytes(self.raw[:_MLKEM_BYTES])
-            return MLKEM768X25519PublicKey(mlkem, X25519PublicKey.from_public_bytes(self.raw[_MLKEM_BYTES:]))
-        except ValueError as error:
-            raise KeyMalformed(f"these bytes are not an HPKE key: {error}") from error
+        return _parse(self.raw)
+
+
+@lru_cache(maxsize=256)
+def _parse(raw: bytes) -> MLKEM768X25519PublicKey:
+    """Remembered: a client seals many requests to few workers."""
+    if len(raw) != PUBLIC_KEY_BYTES:
+        raise KeyMalformed(f"an HPKE key has {PUBLIC_KEY_BYTES} bytes, not {len(raw)}")
+    try:
+        mlkem = MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_BYTES])
+        return MLKEM768X25519PublicKey(mlkem, X25519PublicKey.from_public_bytes(raw[_MLKEM_BYTES:]))
+    except ValueError as error:
+        raise KeyMalformed(f"these bytes are not an HPKE key: {error}") from error
 
 
 class HpkePrivateKey:

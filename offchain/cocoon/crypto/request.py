@@ -17,6 +17,7 @@ from ..errors import WireError
 from ..wire.blob import bytes_to_cell, cell_to_bytes
 from ..wire.codec import U256, Std, Struct
 from ..wire.common import SignedDomain
+from ..wire.hashing import struct_hash
 from .errors import PayloadMalformed, RequestUndecryptable
 from .hpke import OVERHEAD_BYTES, HpkePublicKey
 from .payload import MAX_PADDED_BYTES, pack, unpack
@@ -28,6 +29,7 @@ __all__ = [
     "parse_request",
     "request_ciphertext",
     "request_digest",
+    "seal_bytes",
     "seal_request",
 ]
 
@@ -49,8 +51,7 @@ class RequestBinding(Struct):
     @property
     def info(self) -> bytes:
         """HPKE's `info`: 49 bytes."""
-        digest: bytes = self.to_cell().hash
-        return _LABEL + digest
+        return _LABEL + struct_hash(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,14 @@ def seal_request(body: dict[str, Any], *, to: HpkePublicKey, binding: RequestBin
 
     PayloadMalformed if `body` is not JSON, PayloadTooLarge if it is too long.
     """
+    ciphertext, secret = seal_bytes(body, to=to, binding=binding)
+    return bytes_to_cell(ciphertext), secret
+
+
+def seal_bytes(body: dict[str, Any], *, to: HpkePublicKey, binding: RequestBinding) -> tuple[bytes, bytes]:
+    """`seal_request` for a request that travels as bytes; its digest is the hash of the cell it would be."""
     secret = secrets.token_bytes(SECRET_BYTES)
-    return bytes_to_cell(to.encrypt(pack(secret, body, least=_LEAST_BYTES), binding.info)), secret
+    return to.encrypt(pack(secret, body, least=_LEAST_BYTES), binding.info), secret
 
 
 def request_digest(request: Cell) -> int:

@@ -14,6 +14,7 @@ __all__ = [
     "ModelFormatError",
     "ModelIntegrityError",
     "NotLoaded",
+    "OverBudget",
     "PromptTooLong",
     "RequestError",
     "UnsupportedModel",
@@ -63,6 +64,14 @@ class PromptTooLong(RequestError):
         self.tokens = tokens
         self.limit = limit
         super().__init__(f"the prompt has {tokens} tokens but at most {limit} fit this model: shorten it")
+
+
+class OverBudget(RequestError):
+    """The prompt takes more than may be spent on it (yet). `tokens` is its length, with the chat template's."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        super().__init__(f"the prompt has {tokens} tokens, more than is paid for: pay for them first")
 
 
 class BundleInvalid(KernelError):

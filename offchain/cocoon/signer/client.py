@@ -13,12 +13,14 @@ from ..crypto import errors as crypto_errors
 from ..crypto.hpke import HpkePublicKey
 from ..crypto.request import RequestBinding
 from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
-from .errors import AlreadySigned, SignerError, SignerFull, SignerRefused, SignerUnavailable
+from .errors import AlreadySigned, SeqClosed, SignerError, SignerFull, SignerRefused, SignerUnavailable
 from .keys import SignerIdentity
 from .messages import (
     Fields,
+    pack_binding,
     pack_bytes,
     pack_slot,
+    pack_stream_receipt,
     pack_struct,
     read_frame,
     unpack_bytes,
@@ -31,6 +33,7 @@ __all__ = ["Signer", "SignerClient"]
 
 _ANSWER_SEC = 30.0
 _ERRORS: dict[str, type[Exception]] = {
+    "SeqClosed": SeqClosed,
     "SignerFull": SignerFull,
     "SignerRefused": SignerRefused,
     "RequestUndecryptable": crypto_errors.RequestUndecryptable,
@@ -57,6 +60,10 @@ class Signer(Protocol):
 
     async def sign_receipt(self, receipt: Receipt, response: bytes) -> Signed:
         """AlreadySigned if something else was signed for this sequence number."""
+        ...
+
+    async def sign_stream_receipt(self, receipt: Receipt) -> bytes:
+        """The signature. AlreadySigned if something else was signed for this number, SeqClosed if it is old."""
         ...
 
     async def sign_rejection(self, rejection: RejectionStatement) -> Signed:
@@ -87,7 +94,7 @@ class SignerClient:
         return unpack_bytes(answer, "signature")
 
     async def decrypt(self, binding: RequestBinding, ciphertext: bytes) -> bytes:
-        answer = await self._call("decrypt", binding=pack_struct(binding), ciphertext=pack_bytes(ciphertext))
+        answer = await self._call("decrypt", binding=pack_binding(binding), ciphertext=pack_bytes(ciphertext))
         return unpack_bytes(answer, "plaintext")
 
     async def find(self, slot: Slot) -> Signed | None:
@@ -95,6 +102,9 @@ class SignerClient:
 
     async def sign_receipt(self, receipt: Receipt, response: bytes) -> Signed:
         return _present(await self._call("sign_receipt", receipt=pack_struct(receipt), response=pack_bytes(response)))
+
+    async def sign_stream_receipt(self, receipt: Receipt) -> bytes:
+        return unpack_bytes(await self._call("sign_stream_receipt", **pack_stream_receipt(receipt)), "signature")
 
     async def sign_rejection(self, rejection: RejectionStatement) -> Signed:
         return _present(await self._call("sign_rejection", rejection=pack_struct(rejection)))

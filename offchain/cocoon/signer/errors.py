@@ -9,7 +9,7 @@ from ..errors import CocoonError
 if TYPE_CHECKING:
     from .table import Signed
 
-__all__ = ["AlreadySigned", "SignerError", "SignerFull", "SignerRefused", "SignerUnavailable"]
+__all__ = ["AlreadySigned", "SeqClosed", "SignerError", "SignerFull", "SignerRefused", "SignerUnavailable"]
 
 
 class SignerError(CocoonError):
@@ -26,6 +26,10 @@ class SignerRefused(SignerError):
 
 class SignerFull(SignerError):
     """The table of signed statements has no room: restart the signer, which rotates its keys."""
+
+
+class SeqClosed(SignerError):
+    """A stream's number that is too old to be signed any more."""
 
 
 class AlreadySigned(SignerError):

@@ -71,6 +71,14 @@ class SignerKeys:
             raise StatementMismatch("the receipt names another response than the one given")
         return self._sign_once(receipt, response)
 
+    def sign_stream_receipt(self, receipt: Receipt) -> bytes:
+        """Signs for a stream, whose pieces have left already and are not kept. AlreadySigned, SeqClosed,
+        StatementMismatch.
+        """
+        if receipt.domain.kind != Kind.STREAM_RECEIPT:
+            raise StatementMismatch("not the receipt of a stream")
+        return self._sign_once(receipt, None).signature
+
     def sign_rejection(self, rejection: RejectionStatement) -> Signed:
         """AlreadySigned, StatementMismatch."""
         return self._sign_once(rejection, None)

@@ -9,11 +9,15 @@ import asyncio
 import base64
 import binascii
 import json
+from functools import lru_cache
 from typing import Any
 
-from pytoniq_core import Cell
+from pytoniq_core import Address, Cell
 
-from ..errors import WireError
+from ..crypto.request import RequestBinding
+from ..crypto.statements import Channel
+from ..errors import CocoonError, WireError
+from ..stream.receipts import pack_receipt, unpack_receipt
 from ..wire.codec import Struct
 from ..wire.common import Kind
 from ..wire.escrow import Receipt, RejectionStatement
@@ -21,8 +25,9 @@ from .errors import SignerRefused, SignerUnavailable
 from .table import Signed, Slot
 
 __all__ = [
-    "MAX_FRAME_BYTES", "pack_bytes", "pack_signed", "pack_slot", "pack_struct", "read_frame", "unpack_bytes",
-    "unpack_signed", "unpack_slot", "unpack_struct", "write_frame",
+    "MAX_FRAME_BYTES", "pack_binding", "pack_bytes", "pack_signed", "pack_slot", "pack_stream_receipt", "pack_struct",
+    "read_frame", "unpack_binding", "unpack_bytes", "unpack_signed", "unpack_slot", "unpack_stream_receipt",
+    "unpack_struct", "write_frame",
 ]  # fmt: skip
 
 MAX_FRAME_BYTES = 1 << 20
@@ -81,6 +86,38 @@ def unpack_struct[T: Struct](fields: Fields, name: str, struct: type[T]) -> T:
         raise SignerRefused(f"{name} is not a {struct.__name__}: {error}") from error
     except Exception as error:
         raise SignerRefused(f"{name} is not a bag of cells: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def pack_binding(binding: RequestBinding) -> str:
+    """Remembered: all requests of a channel have the same."""
+    return pack_struct(binding)
+
+
+@lru_cache(maxsize=1024)
+def unpack_binding(packed: str) -> RequestBinding:
+    return unpack_struct({"binding": packed}, "binding", RequestBinding)
+
+
+def pack_stream_receipt(receipt: Receipt) -> Fields:
+    """As it lies on the wire between client and worker: no cells are built for it."""
+    domain = receipt.domain
+    escrow = f"{domain.contract.wc}:{domain.contract.hash_part.hex()}"
+    channel = [domain.global_id, escrow, domain.epoch, domain.key_epoch]
+    return {"channel": channel, "receipt": pack_bytes(pack_receipt(receipt))}
+
+
+def unpack_stream_receipt(fields: Fields) -> Receipt:
+    match fields.get("channel"):
+        case [int(global_id), str(escrow), int(epoch), int(key_epoch)]:
+            try:
+                channel = Channel(global_id, Address(escrow), epoch, key_epoch)
+                return unpack_receipt(unpack_bytes(fields, "receipt"), channel)
+            except CocoonError as error:
+                raise SignerRefused(f"this is not a stream's receipt: {error}") from error
+            except Exception as error:
+                raise SignerRefused(f"this is not a channel: {error}") from error
+    raise SignerRefused("this is not a channel")
 
 
 def pack_slot(slot: Slot) -> list[Any]:

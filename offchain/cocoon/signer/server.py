@@ -14,7 +14,6 @@ from typing import Any
 
 from pytoniq_core import Address
 
-from ..crypto.request import RequestBinding
 from ..errors import CocoonError
 from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
 from .errors import AlreadySigned, SignerRefused, SignerUnavailable
@@ -24,8 +23,10 @@ from .messages import (
     pack_bytes,
     pack_signed,
     read_frame,
+    unpack_binding,
     unpack_bytes,
     unpack_slot,
+    unpack_stream_receipt,
     unpack_struct,
     write_frame,
 )
@@ -98,6 +99,7 @@ class SignerServer:
             "decrypt": self._decrypt,
             "find": lambda call: {"signed": pack_signed(self._keys.find(unpack_slot(call.get("slot"))))},
             "sign_receipt": self._sign_receipt,
+            "sign_stream_receipt": self._sign_stream_receipt,
             "sign_rejection": self._sign_rejection,
             "sign_close": self._sign_close,
             "stop": self._stop,
@@ -121,12 +123,15 @@ class SignerServer:
         return {"signature": pack_bytes(signature)}
 
     def _decrypt(self, call: Fields) -> Fields:
-        binding = unpack_struct(call, "binding", RequestBinding)
+        binding = unpack_binding(str(call.get("binding")))
         return {"plaintext": pack_bytes(self._keys.decrypt(binding, unpack_bytes(call, "ciphertext")))}
 
     def _sign_receipt(self, call: Fields) -> Fields:
         receipt = unpack_struct(call, "receipt", Receipt)
         return {"signed": pack_signed(self._keys.sign_receipt(receipt, unpack_bytes(call, "response")))}
+
+    def _sign_stream_receipt(self, call: Fields) -> Fields:
+        return {"signature": pack_bytes(self._keys.sign_stream_receipt(unpack_stream_receipt(call)))}
 
     def _sign_rejection(self, call: Fields) -> Fields:
         return {"signed": pack_signed(self._keys.sign_rejection(unpack_struct(call, "rejection", RejectionStatement)))}

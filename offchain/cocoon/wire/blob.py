@@ -8,13 +8,14 @@ deep.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 
 from pytoniq_core import Cell, begin_cell
 
 from ..errors import WireError
 
-__all__ = ["MAX_BLOB_BYTES", "blob_cells", "bytes_to_cell", "cell_to_bytes"]
+__all__ = ["MAX_BLOB_BYTES", "blob_cells", "blob_hash", "bytes_to_cell", "cell_to_bytes"]
 
 MAX_BLOB_BYTES = 1 << 17
 _PIECE_BYTES = 127
@@ -40,6 +41,21 @@ def bytes_to_cell(data: bytes) -> Cell:
             node.store_ref(built.pop(child))
         built[index] = node.end_cell()
     return built[0]
+
+
+def blob_hash(data: bytes) -> bytes:
+    """The hash of `bytes_to_cell(data)`, without building it."""
+    stream = len(data).to_bytes(_LENGTH_BYTES, "big") + data
+    count = blob_cells(len(data))
+    built: dict[int, tuple[bytes, bytes]] = {}  # node -> (depth, hash)
+    for index in reversed(range(count)):
+        piece = stream[index * _PIECE_BYTES : (index + 1) * _PIECE_BYTES]
+        children = [built.pop(child) for child in _children(index, count)]
+        depth = 1 + max(int.from_bytes(deep, "big") for deep, _ in children) if children else 0
+        # descriptors: how many references; twice the bytes, of which none is partial
+        parts = [bytes([len(children), 2 * len(piece)]), piece, *(d for d, _ in children), *(h for _, h in children)]
+        built[index] = depth.to_bytes(2, "big"), hashlib.sha256(b"".join(parts)).digest()
+    return built[0][1]
 
 
 def cell_to_bytes(cell: Cell, *, max_bytes: int = MAX_BLOB_BYTES) -> bytes:

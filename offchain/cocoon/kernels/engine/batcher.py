@@ -15,28 +15,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import EngineBusy, InvalidRequest, PromptTooLong
-from .request import FinishReason, GenerateRequest, Token
+from ..errors import EngineBusy, InvalidRequest, OverBudget, PromptTooLong
+from .request import Finished, FinishReason, GenerateRequest, Metering, Started, Token
 from .runtime import Runtime
 from .sampling import choose, log_probabilities
 from .stops import StopScanner
 from .tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["Batcher", "Event", "Finished", "Metrics"]
+__all__ = ["Batcher", "Event", "Finished", "Metered", "Metrics"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The last event of a request. error: what went wrong with it alone, if something did."""
-
-    reason: FinishReason
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    error: str | None = None
-
-
-type Event = Token | Finished
+type Event = Started | Token | Finished
 
 
 @dataclass(slots=True)
@@ -72,6 +61,21 @@ class _Task:
     produced: int = 0
     next: int = 0  # the token to be fed next
     cancelled: bool = False
+    allowed: int | None = None  # tokens that may be produced so far; None where nothing is metered
+
+
+class Metered:
+    """What its owner may say to a metered request under way."""
+
+    def __init__(self, task: _Task) -> None:
+        self._task = task
+
+    def allow(self, tokens: int) -> None:
+        """So many tokens of the answer in all; never fewer than before."""
+        self._task.allowed = max(self._task.allowed or 0, tokens)
+
+    def cancel(self) -> None:
+        self._task.cancelled = True
 
 
 @dataclass(slots=True)
@@ -87,6 +91,12 @@ class _Slot:
     @property
     def decoding(self) -> bool:
         return self.task is not None and self.task.produced > 0
+
+    @property
+    def runnable(self) -> bool:
+        """Whether the next token of an answer may be produced now."""
+        task = self.task
+        return task is not None and task.produced > 0 and (task.allowed is None or task.produced < task.allowed)
 
     @property
     def position(self) -> int:
@@ -117,6 +127,16 @@ class Batcher:
     def busy(self) -> bool:
         return bool(self._waiting) or any(slot.task for slot in self._slots)
 
+    @property
+    def runnable(self) -> bool:
+        """Whether `step` would do anything: answers that wait for leave to go on are busy, but not runnable."""
+        held = [slot.task for slot in self._slots]
+        return (
+            (any(task is None for task in held) and bool(self._waiting))
+            or any(task.cancelled for task in (*held, *self._waiting) if task is not None)
+            or any(slot.runnable or (slot.task is not None and not slot.decoding) for slot in self._slots)
+        )
+
     def metrics(self) -> Metrics:
         self._metrics.queue = len(self._waiting)
         self._metrics.busy_slots = sum(slot.task is not None for slot in self._slots)
@@ -127,6 +147,25 @@ class Batcher:
 
         Raises PromptTooLong, InvalidRequest or EngineBusy.
         """
+        task = self._queue(request, emit)
+
+        def cancel() -> None:
+            task.cancelled = True
+
+        return cancel
+
+    def submit_metered(self, request: GenerateRequest, emit: Callable[[Event], None], metering: Metering) -> Metered:
+        """`submit` for an answer that pauses where its allowance ends; a Started comes first. May raise OverBudget."""
+        count = len(request.tokens)
+        most = metering.most(count)
+        if count > metering.prepaid or most == 0:
+            raise OverBudget(count)
+        task = self._queue(request, emit)
+        task.limit = task.limit if most is None else min(task.limit, most)
+        task.allowed = metering.allowed
+        return Metered(task)
+
+    def _queue(self, request: GenerateRequest, emit: Callable[[Event], None]) -> _Task:
         count = len(request.tokens)
         if count > self.capacity - 1:
             raise PromptTooLong(count, self.capacity - 1)
@@ -140,11 +179,7 @@ class Batcher:
         task = _Task(request, emit, limit, StopScanner(request.stop), decoder, time.monotonic())
         self._waiting.append(task)
         self._metrics.requests += 1
-
-        def cancel() -> None:
-            task.cancelled = True
-
-        return cancel
+        return task
 
     def step(self) -> None:
         """A chunk of a prompt, and a token for every answer under way."""
@@ -153,7 +188,7 @@ class Batcher:
         reading = [slot for slot in self._slots if slot.task is not None and not slot.decoding]
         if reading:
             self._read_chunk(min(reading, key=lambda slot: slot.used))
-        if any(slot.decoding for slot in self._slots):
+        if any(slot.runnable for slot in self._slots):
             self._advance()
 
     def _drop_cancelled(self) -> None:
@@ -177,6 +212,8 @@ class Batcher:
             task.cached = kept
             self._metrics.prompt_tokens += len(task.request.tokens)
             self._metrics.cached_tokens += kept
+            if task.allowed is not None:
+                task.emit(Started(len(task.request.tokens), kept))
 
     def _reusable(self, slot: _Slot, request: GenerateRequest) -> int:
         """Tokens of the prompt, whole chunks of them, that the slot holds already; never all of it."""
@@ -206,7 +243,7 @@ class Batcher:
 
     def _advance(self) -> None:
         began = time.monotonic()
-        active = [slot for slot in self._slots if slot.decoding]
+        active = [slot for slot in self._slots if slot.runnable]
         tokens = np.zeros(len(self._slots), np.int32)
         for slot in active:
             assert slot.task is not None

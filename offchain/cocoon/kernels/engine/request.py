@@ -8,7 +8,7 @@ from typing import Literal
 from ..errors import InvalidRequest
 from .sampling import GREEDY, MAX_LOGPROBS, Sampling
 
-__all__ = ["Completion", "FinishReason", "GenerateRequest", "Token"]
+__all__ = ["Completion", "FinishReason", "Finished", "GenerateRequest", "Metering", "Started", "Token"]
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -37,6 +37,36 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Metering:
+    """How far an answer may go before it is paid for.
+
+    prepaid: the longest prompt that may be read. allowed: how many tokens may be produced until more are allowed. A
+    token of the prompt weighs `prompt_weight`, one of the answer `answer_weight`; all together at most `budget`.
+    """
+
+    prepaid: int
+    allowed: int
+    prompt_weight: int
+    answer_weight: int
+    budget: int
+
+    def most(self, prompt_tokens: int) -> int | None:
+        """Tokens of the answer that the budget holds; None: any number."""
+        left = self.budget - prompt_tokens * self.prompt_weight
+        if left < 0:
+            return 0
+        return None if self.answer_weight == 0 else left // self.answer_weight
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A metered request is being worked on; `cached_tokens` of its prompt need no work."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One generated token. index: counts from 0. text: what became final with it, whole characters, possibly empty.
     logprob, top: where they were asked for.
@@ -47,6 +77,17 @@ class Token:
     text: str
     logprob: float | None = None
     top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a request. error: what went wrong with it alone, if something did."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

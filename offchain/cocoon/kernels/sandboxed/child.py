@@ -29,10 +29,10 @@ from ..bundle.audit import audit
 from ..bundle.limits import Limits
 from ..bundle.loader import Bundle
 from ..bundle.manifest import Build, Tensor
-from ..engine.batcher import Event, Finished
+from ..engine.batcher import Event, Finished, Metered
 from ..engine.chat import Message
 from ..engine.model import Model
-from ..engine.request import GenerateRequest
+from ..engine.request import GenerateRequest, Metering, Started
 from ..engine.runtime import compiled_key, device_name
 from ..engine.sampling import Sampling
 from ..errors import InvalidRequest, KernelError
@@ -41,6 +41,8 @@ from .frames import pack_arrays, read_frame, unpack_arrays, write_frame
 from .process import CONFINED
 
 __all__ = ["main"]
+
+_BEAT_SEC = 0.5
 
 
 class _Output:
@@ -173,17 +175,21 @@ class _Server:
         self._model, self._output = model, output
         self._inbox: queue.SimpleQueue[tuple[dict[str, Any], bytes] | None] = queue.SimpleQueue()
         self._cancels: dict[int, Callable[[], None]] = {}
+        self._metered: dict[int, Metered] = {}
 
     def run(self, stream: BinaryIO) -> None:
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
         batcher = self._model.batcher
         while True:
             busy = batcher is not None and batcher.busy
+            runnable = batcher is not None and batcher.runnable
             try:
-                found = self._inbox.get(block=not busy)
+                # while all answers wait for leave to go on, say now and then that nothing is wrong
+                found = self._inbox.get(block=not runnable, timeout=_BEAT_SEC if busy else None)
             except queue.Empty:
                 assert batcher is not None
-                batcher.step()
+                if runnable:
+                    batcher.step()
                 self._output.send({"beat": 1})
                 continue
             if found is None:
@@ -204,6 +210,9 @@ class _Server:
                 case "cancel":
                     if (cancel := self._cancels.pop(number, None)) is not None:
                         cancel()
+                case "allow":
+                    if (metered := self._metered.get(number)) is not None:
+                        metered.allow(order["tokens"])
                 case "count":
                     self._output.send({"id": number, "value": len(self._model.encode(_prompt(order["prompt"])))})
                 case "metrics":
@@ -234,11 +243,18 @@ class _Server:
         def emit(event: Event) -> None:
             if isinstance(event, Finished):
                 self._cancels.pop(number, None)
+                self._metered.pop(number, None)
                 self._output.send({"id": number, "finished": asdict(event)})
+            elif isinstance(event, Started):
+                self._output.send({"id": number, "started": asdict(event)})
             else:
                 self._output.send({"id": number, "token": asdict(event)})
 
-        self._cancels[number] = batcher.submit(request, emit)
+        if order.get("metering") is None:
+            self._cancels[number] = batcher.submit(request, emit)
+        else:
+            metered = batcher.submit_metered(request, emit, Metering(**order["metering"]))
+            self._metered[number], self._cancels[number] = metered, metered.cancel
 
     def _send_arrays(self, number: int, arrays: dict[str, Any], tokens: int) -> None:
         described, data = pack_arrays(arrays)

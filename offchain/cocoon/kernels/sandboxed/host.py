@@ -10,19 +10,20 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy.typing as npt
 
 from ..engine.chat import Message
-from ..engine.request import Completion, FinishReason, Token
+from ..engine.request import Completion, FinishReason, Metering, Token
 from ..engine.sampling import GREEDY, Sampling
 from ..errors import KernelCrashed, KernelError, NotLoaded, PromptTooLong
 from ..progress import ProgressCallback, silent
 from .frames import pack_arrays, unpack_arrays
 from .process import KernelProcess, Order
+from .running import Event, Running
 
 __all__ = ["Generation", "KernelHost"]
 
@@ -36,6 +37,11 @@ class _Doors:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._inside, self._alone, self._wanting = 0, False, 0
+
+    @property
+    def free(self) -> bool:
+        """Whether one more could go in now."""
+        return not self._alone and self._wanting == 0
 
     @contextlib.contextmanager
     def open(self, *, alone: bool) -> Iterator[None]:
@@ -107,6 +113,11 @@ class KernelHost:
         return self._process.about
 
     @property
+    def ready(self) -> bool:
+        """Whether a request would be taken at once: the process runs, and none in it has to be alone."""
+        return self._process is not None and self._process.alive and self._doors.free
+
+    @property
     def model_id(self) -> bytes:
         return bytes.fromhex(self.about["model_id"])
 
@@ -151,6 +162,36 @@ class KernelHost:
         }
         return Generation(self._generate(order, cancel))
 
+    def start(
+        self,
+        prompt: str | Sequence[Message],
+        metering: Metering,
+        told: Callable[[Event], None],
+        *,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        owner: str | None = None,
+    ) -> Running:
+        """An answer that goes no further than it is paid for. `told` hears of everything, by other threads: a Started,
+        Tokens, and a Finished or an error (OverBudget, PromptTooLong, InvalidRequest, EngineBusy, KernelCrashed).
+
+        May wait for a process to come up: not for an event loop's thread.
+        """
+        self._refuse_enormous(prompt)
+        order = {
+            "prompt": _plain(prompt),
+            "tokens": None,
+            "max_tokens": max_tokens,
+            "stop": list(stop),
+            "sampling": asdict(sampling),
+            "owner": owner,
+            "logprobs": None,
+        }
+        running = Running(self, order, metering, told)
+        running.start()
+        return running
+
     def complete(self, prompt: str | Sequence[Message] | None = None, **options: Any) -> Completion:
         """`generate`, run to its end."""
         return self.generate(prompt, **options).finish()
@@ -180,6 +221,14 @@ class KernelHost:
             if self._process is not None:
                 self._process.close()
                 self._process = None
+
+    def enter(self, *, alone: bool) -> contextlib.AbstractContextManager[None]:
+        """Among those whose requests run together, or alone."""
+        return self._doors.open(alone=alone)
+
+    def running(self) -> KernelProcess:
+        """The process, started again if it has died."""
+        return self._running()
 
     def _refuse_enormous(self, prompt: str | Sequence[Message]) -> None:
         """A text this long can't fit however it is tokenized; don't move it between processes."""

@@ -16,16 +16,16 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .. import errors
 from ..bundle.limits import Limits
 from ..bundle.loader import model_id_of
-from ..errors import BundleInvalid, KernelCrashed, KernelError, PromptTooLong
+from ..errors import BundleInvalid, KernelCrashed, KernelError, OverBudget, PromptTooLong
 from ..progress import Progress, ProgressCallback, silent
 from .frames import BrokenFrame, read_frame, write_frame
 
-__all__ = ["CONFINED", "KernelProcess", "Order", "Reply"]
+__all__ = ["CONFINED", "KernelProcess", "Order", "Replies", "Reply", "reply_error"]
 
 _START_SEC = 120.0  # to import JAX on a busy machine
 CONFINED = "confined"  # the folder, below that of compiled programs, for what confined processes made
@@ -35,6 +35,12 @@ _KEY_CHARS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRST
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS", "JAX_PLATFORMS")
 
 type Reply = tuple[dict[str, Any], bytes]
+
+
+class Replies(Protocol):
+    """Where answers go; None is the last one of a process that has died."""
+
+    def put(self, item: Reply | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class KernelProcess:
         self._order, self._progress = order, progress
         self._model_id = model_id_of(order.folder).hex()
         self._numbers = itertools.count(1)
-        self._replies: dict[int, queue.SimpleQueue[Reply | None]] = {}
+        self._replies: dict[int, Replies] = {}
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._heard = time.monotonic()
         self._ended: str | None = None
@@ -111,8 +117,12 @@ class KernelProcess:
 
     def open(self, op: str, data: bytes = b"", **fields: Any) -> tuple[int, queue.SimpleQueue[Reply | None]]:
         """A question with many answers: its number, and where `next` finds them. `forget` it in the end."""
-        number = next(self._numbers)
         replies: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
+        return self.post(op, replies, data, **fields), replies
+
+    def post(self, op: str, replies: Replies, data: bytes = b"", **fields: Any) -> int:
+        """`open` with answers put where the caller wants them, by the thread that listens."""
+        number = next(self._numbers)
         with self._lock:
             if self._ended is not None:
                 raise KernelCrashed(f"the kernel's process {self._ended}")
@@ -120,7 +130,7 @@ class KernelProcess:
                 self._heard = time.monotonic()
             self._replies[number] = replies
         self._send({"op": op, "id": number, **fields}, data)
-        return number, replies
+        return number
 
     def next(self, replies: queue.SimpleQueue[Reply | None], timeout: float | None = None) -> Reply:
         """The next answer. Raises KernelCrashed, queue.Empty after `timeout`, or the error the child found."""
@@ -128,8 +138,12 @@ class KernelProcess:
         if found is None:
             raise KernelCrashed(f"the kernel's process {self._ended}")
         if "error" in found[0]:
-            raise _error(found[0]["error"])
+            raise reply_error(found[0]["error"])
         return found
+
+    def allow(self, number: int, tokens: int) -> None:
+        """So many tokens of a metered answer may be produced in all."""
+        self._send({"op": "allow", "id": number, "tokens": tokens})
 
     def cancel(self, number: int) -> None:
         """Ends a request soon; its last answer still comes."""
@@ -177,7 +191,7 @@ class KernelProcess:
             self.about = dict(header["ready"])
             self._ready.set()
         elif "fatal" in header:
-            self._fatal = _error(header["fatal"])
+            self._fatal = reply_error(header["fatal"])
 
     def _keep(self, key: str, data: bytes) -> None:
         """Only for this model, under a name that is nothing but one, and apart from what unconfined processes load."""
@@ -216,11 +230,13 @@ class KernelProcess:
         self._ready.set()
 
 
-def _error(found: dict[str, Any]) -> KernelError:
+def reply_error(found: dict[str, Any]) -> KernelError:
     """The child's error as an exception of the same name."""
     kind, message = getattr(errors, str(found["type"]), None), str(found["message"])
     if kind is PromptTooLong:
         return PromptTooLong(int(found["tokens"]), int(found["limit"]))
+    if kind is OverBudget:
+        return OverBudget(int(found["tokens"]))
     if isinstance(kind, type) and issubclass(kind, KernelError):
         made: Callable[[str], KernelError] = kind
         return made(message)

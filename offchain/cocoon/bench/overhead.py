@@ -1,0 +1,215 @@
+"""What the fast path adds to the engine: time to the first token, time per token, throughput; and its own ceiling.
+
+The same requests go to the same engine in the same process, in turns: directly, and over a socket with encryption,
+receipts and vouchers, the signer in a process of its own. Whatever else the machine does hits both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..agent.compute import Limits
+from ..agent.kernel import Ended, EngineKernel, Event, Piece, StreamKernel
+from ..agent.serving import StreamSettings
+from ..client.store import ClientStore
+from ..client.stream import Delta, FastChannel
+from ..kernels.engine.request import Metering
+from ..signer.launch import ensure_signer
+from .null_kernel import NullKernel
+from .stage import ChannelStage
+
+__all__ = ["measure"]
+
+_MAX_FEE = 10**8
+_DEPOSIT = 10**13
+_ROUNDS = 5
+_WORDS = "Tell me in a few sentences what a silkworm does all day and why it spins a cocoon."
+
+
+@dataclass(slots=True)
+class _Samples:
+    """Seconds to the first token, seconds between tokens, tokens per second of a whole round."""
+
+    first: list[float] = field(default_factory=list)
+    token: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+
+
+type _Ask = Callable[[dict[str, Any]], Awaitable[tuple[float, float, int]]]  # first token, whole, tokens
+
+
+def measure(
+    model: str = "smollm2-135m-instruct",
+    streams: tuple[int, ...] = (1, 8, 32),
+    tokens: int = 48,
+    requests: int = 1500,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Everything, as JSON. The model's build is made first if it is not in the cache."""
+    return asyncio.run(_measure(model, streams, tokens, requests, progress))
+
+
+async def _measure(
+    model: str, streams: tuple[int, ...], tokens: int, requests: int, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    progress("protocol alone")
+    figures: dict[str, Any] = {"null_kernel": await _ceiling(requests), "model": model, "tokens": tokens}
+    if not streams:
+        return figures
+    rows: dict[str, Any] = {}
+    kernel = await asyncio.to_thread(_load, model, max(streams))
+    try:
+        # a gateway's hop belongs here: another `_Ask` beside `direct` and `through`
+        async with _connected(kernel) as fast:
+            ways = {"direct": _direct(kernel), "through": _through(fast)}
+            for count in streams:
+                rows[str(count)] = await _compare(ways, count, tokens, progress)
+    finally:
+        kernel.close()
+    return {**figures, "streams": rows}
+
+
+async def _compare(ways: dict[str, _Ask], count: int, tokens: int, progress: Callable[[str], None]) -> dict[str, float]:
+    samples = {name: _Samples() for name in ways}
+    for turn in range(_ROUNDS + 1):  # the first one warms up
+        order = list(ways.items())
+        for name, ask in order if turn % 2 else reversed(order):
+            progress(f"{count} streams, round {turn}, {name}")
+            began = time.perf_counter()
+            done = await asyncio.gather(*(ask(_request(turn, number, tokens)) for number in range(count)))
+            took = time.perf_counter() - began
+            if turn:
+                found = samples[name]
+                found.first += [first for first, _, _ in done]
+                found.token += [(whole - first) / max(1, made - 1) for first, whole, made in done]
+                found.rate.append(sum(made for _, _, made in done) / took)
+    direct, through = samples["direct"], samples["through"]
+    return {
+        "direct_first_token_ms": _ms(statistics.median(direct.first)),
+        "through_first_token_ms": _ms(statistics.median(through.first)),
+        "added_first_token_ms_p50": _ms(statistics.median(through.first) - statistics.median(direct.first)),
+        "added_first_token_ms_p99": _ms(_p99(through.first) - _p99(direct.first)),
+        "added_ms_per_token": _ms(statistics.median(through.token) - statistics.median(direct.token)),
+        "direct_tokens_per_s": round(statistics.median(direct.rate), 1),
+        "through_tokens_per_s": round(statistics.median(through.rate), 1),
+        "throughput_ratio": round(statistics.median(through.rate) / statistics.median(direct.rate), 4),
+    }
+
+
+def _request(turn: int, number: int, tokens: int) -> dict[str, Any]:
+    """No two rounds ask the same, so that no way profits from what the other had computed."""
+    prompt = f"{turn}.{number} {_WORDS}"
+    return {"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens, "temperature": 1.0, "seed": number}
+
+
+def _direct(kernel: StreamKernel) -> _Ask:
+    async def ask(request: dict[str, Any]) -> tuple[float, float, int]:
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
+        done: asyncio.Future[None] = loop.create_future()
+        times: list[float] = []
+
+        def told(event: Event) -> None:
+            loop.call_soon_threadsafe(hear, event)
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Piece):
+                times.append(time.perf_counter())
+            elif isinstance(event, Ended):
+                done.set_result(None)
+            elif isinstance(event, Exception):
+                done.set_exception(event)
+
+        most = int(request["max_tokens"])
+        free = Metering(1 << 30, most, 0, 0, 0)
+        await asyncio.to_thread(kernel.start, request, free, told, max_tokens=most)
+        await done
+        return times[0] - began, times[-1] - began, len(times)
+
+    return ask
+
+
+def _through(fast: FastChannel) -> _Ask:
+    async def ask(request: dict[str, Any]) -> tuple[float, float, int]:
+        began, first, last, made = time.perf_counter(), 0.0, 0.0, 0
+        async for found in fast.stream(request, max_fee=_MAX_FEE):
+            if isinstance(found, Delta):
+                last = time.perf_counter()
+                first, made = first or last, made + found.tokens
+        return first - began, last - began, made
+
+    return ask
+
+
+async def _ceiling(requests: int, at_once: int = 32) -> dict[str, float]:
+    """Requests of four tokens that cost nothing to compute, as fast as they go."""
+    async with _connected(NullKernel()) as fast:
+        ask = _through(fast)
+        firsts: list[float] = []
+        left = iter(range(requests))
+
+        async def worker() -> None:
+            for _ in left:
+                firsts.append((await ask({"prompt": "one two three four"}))[0])
+
+        await ask({"prompt": "one two three four"})
+        began = time.perf_counter()
+        await asyncio.gather(*(worker() for _ in range(at_once)))
+        took = time.perf_counter() - began
+        alone = [(await ask({"prompt": "one two three four"}))[0] for _ in range(200)]
+    return {
+        "requests_per_s": round(requests / took, 1),
+        "at_once": at_once,
+        "first_token_ms_alone_p50": _ms(statistics.median(alone)),
+        "first_token_ms_alone_p99": _ms(_p99(alone)),
+    }
+
+
+@contextlib.asynccontextmanager
+async def _connected(kernel: StreamKernel) -> AsyncIterator[FastChannel]:
+    """A client of a worker that serves `kernel`, with a signer in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="cocoon-") as folder, contextlib.ExitStack() as closing:
+        directory = Path(folder)
+        signer = await ensure_signer(directory / "signer" / "signer.sock")
+        try:
+            settings = StreamSettings(patience_sec=60)
+            stage = ChannelStage(signer, kernel, directory, _DEPOSIT, settings=settings, limits=Limits(max_tokens=4096))
+            await stage.publish()
+            store = closing.enter_context(ClientStore(directory / "client.sqlite"))
+            await stage.remember_key(store)
+            async with stage.serving() as (_server, url):
+                fast = await FastChannel.connect(stage.channel(store), url)
+                try:
+                    yield fast
+                finally:
+                    await fast.close()
+        finally:
+            await signer.stop()
+
+
+def _load(model: str, slots: int) -> EngineKernel:
+    from ..kernels.fetch import compiled_dir
+    from ..kernels.sandboxed.host import KernelHost
+    from ..kernels.sandboxed.process import Order
+    from ..kernels.shelf import find_bundle
+
+    shelved = find_bundle(model, slots=slots)
+    host = KernelHost(Order(shelved.folder, shelved.build_id, compiled=compiled_dir(), strict=sys.platform == "linux"))
+    host.load()
+    return EngineKernel(host)
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * 99 // 100)]
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)
