@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import CocoonError
-from . import agent, attest, audit, bench, contracts, demo, kernel, mutate, sandbox
+from . import agent, attest, audit, bench, contracts, demo, gateway, kernel, mutate, receipt, sandbox
 
 __all__ = ["main"]
 
@@ -35,6 +35,8 @@ main.add_command(audit.audit_map)
 main.add_command(bench.bench)
 main.add_command(contracts.contracts)
 main.add_command(demo.demo)
+main.add_command(gateway.gateway)
 main.add_command(kernel.kernel)
 main.add_command(mutate.mutate)
+main.add_command(receipt.receipt)
 main.add_command(sandbox.sandbox)

@@ -1,0 +1,167 @@
+"""`cocoon gateway`: an OpenAI-compatible server that buys from the market, and its API keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Coroutine
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..gateway.keys import KeyStore
+    from ..gateway.settings import GatewaySettings
+
+__all__ = ["gateway"]
+
+_CONFIG = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--config", type=_CONFIG, default=Path("gateway.toml"), show_default=True, help="Its settings.")
+@click.option("--host", help="Address to listen on, instead of the settings'.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of the settings'; 0: a free one."
+)
+@click.option("--allow-simulated-tee", is_flag=True, help="Serve a network on which nothing is confidential.")
+@click.option(
+    "--sandbox", is_flag=True, help="Start a network, a worker and the gateway on this machine, to play with."
+)
+@click.option("--json", "as_json", is_flag=True, help="Say where it listens as one JSON object.")
+@click.pass_context
+def gateway(
+    ctx: click.Context,
+    config: Path,
+    host: str | None,
+    port: int | None,
+    allow_simulated_tee: bool,
+    sandbox: bool,
+    as_json: bool,
+) -> None:
+    """Serve the OpenAI API out of Cocoon's market until Ctrl-C; with a page to look at on the same port."""
+    ctx.obj = config
+    if ctx.invoked_subcommand is not None:
+        return
+    from dataclasses import replace
+
+    from ..gateway.settings import GatewaySettings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if sandbox:
+        from ..gateway.sandbox import play
+
+        asyncio.run(_until_stopped(play(host or "127.0.0.1", 8400 if port is None else port, as_json=as_json)))
+        return
+    settings = GatewaySettings.from_file(config)
+    settings = replace(settings, host=host or settings.host, port=settings.port if port is None else port)
+    asyncio.run(_until_stopped(_serve(settings, allow_simulated_tee, as_json)))
+
+
+@gateway.group()
+def key() -> None:
+    """API keys, each with a budget."""
+
+
+@key.command()
+@click.argument("name")
+@click.option("--budget", metavar="TON", help="What may be spent with it in all.")
+@click.option("--unlimited", is_flag=True, help="Let it spend whatever the gateway's owner has.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def add(config: Path, name: str, budget: str | None, unlimited: bool, as_json: bool) -> None:
+    """Make a key called NAME and show it, this once."""
+    if (budget is None) != unlimited:
+        raise click.UsageError("say either --budget TON or --unlimited")
+    made = _keys(config).add(name, None if budget is None else _nano(budget))
+    click.echo(json.dumps({"name": name, "key": made}) if as_json else made)
+
+
+@key.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@click.pass_obj
+def list_keys(config: Path, as_json: bool) -> None:
+    """Show names, budgets and what was spent."""
+    from dataclasses import asdict
+
+    found = _keys(config).list()
+    if as_json:
+        click.echo(json.dumps([asdict(entry) for entry in found], indent=2))
+        return
+    for entry in found:
+        budget = "unlimited" if entry.budget_nano is None else f"{entry.budget_nano / 1e9:.9f}"
+        state = "valid" if entry.revoked is None else "revoked"
+        click.echo(f"{entry.name:<24} …{entry.hint}  {state:<8} spent {entry.spent_nano / 1e9:.9f} of {budget} TON")
+    if not found:
+        click.echo("there are no keys; make one with `cocoon gateway key add NAME --budget TON`")
+
+
+@key.command()
+@click.argument("name")
+@click.pass_obj
+def revoke(config: Path, name: str) -> None:
+    """Refuse the key called NAME from now on."""
+    _keys(config).revoke(name)
+    click.echo(f"{name} is revoked")
+
+
+async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: bool) -> None:
+    from ..chain.lite import LiteChain
+    from ..errors import ChainError
+    from ..gateway.errors import GatewayError
+    from ..gateway.serve import running
+
+    try:
+        config = json.loads(settings.network.read_text())
+    except (OSError, ValueError) as error:
+        raise GatewayError(f"the global configuration {settings.network} can't be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ChainError("the global configuration is not a JSON object; get a new one")
+    async with (
+        await LiteChain.open(config) as chain,
+        running(settings, chain, settings.wallet(), allow_simulated_tee=allow_simulated_tee) as found,
+    ):
+        root = found.base_url.removesuffix("/v1")
+        if as_json:
+            click.echo(json.dumps({"base_url": found.base_url, "page": root, "simulated_tee": found.trust.simulated}))
+        else:
+            if found.trust.banner is not None:
+                click.secho(found.trust.banner, fg="yellow", bold=True)
+            click.echo(
+                f"base_url  {found.base_url}\npage      {root}/\nkeys      cocoon gateway key add NAME --budget TON"
+            )
+        await asyncio.Event().wait()
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Ctrl-C and SIGTERM end it in order."""
+    running = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        click.echo("stopped", err=True)
+
+
+def _keys(config: Path) -> KeyStore:
+    from ..gateway.database import open_database
+    from ..gateway.keys import KeyStore
+    from ..gateway.settings import GatewaySettings
+
+    return KeyStore(open_database(GatewaySettings.from_file(config).database))
+
+
+def _nano(text: str) -> int:
+    try:
+        nano = Decimal(text) * 10**9
+        if nano.is_finite() and nano == nano.to_integral_value() and 0 < nano < 1 << 62:
+            return int(nano)
+    except InvalidOperation as error:
+        raise click.BadParameter(f"{text} is no number of TON", param_hint="--budget") from error
+    raise click.BadParameter("give an amount above 0 with at most nine decimals", param_hint="--budget")

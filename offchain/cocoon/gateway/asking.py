@@ -1,0 +1,92 @@
+"""One answer for one key: money reserved, the backend asked, the key's budget settled, the receipt kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from .backend import Delta, Finished
+from .context import Context
+from .errors import (
+    ApiError,
+    BackendFailed,
+    BudgetExceeded,
+    NoWorker,
+    PoolExhausted,
+    RequestRefused,
+    bad_request,
+    no_worker,
+    quota,
+    upstream_failed,
+)
+from .keys import ApiKey
+from .live import LiveRequest
+
+__all__ = ["Asking", "as_api_error"]
+
+_REFUSALS = {"too_long": "context_length_exceeded", "fee_too_low": "fee_too_low", "unknown_model": "model_not_found"}
+
+
+class Asking:
+    """`reserve` first, for all choices at once: a request is refused before anything was spent on it."""
+
+    def __init__(self, context: Context, key: ApiKey, model_id: str, live: LiveRequest) -> None:
+        self._context, self._key, self._model_id, self._live = context, key, model_id, live
+        self._reserved = 0
+
+    @contextmanager
+    def reserve(self, bodies: Sequence[dict[str, Any]]) -> Iterator[list[int]]:
+        """What each body may cost, set aside in the key's budget for the time of the context. ApiError 429 or 503."""
+        try:
+            fees = [self._context.backend.quote(body, self._model_id) for body in bodies]
+            self._context.keys.reserve(self._key.id, sum(fees))
+        except (BackendFailed, BudgetExceeded) as error:
+            raise as_api_error(error) from error
+        self._reserved = sum(fees)
+        try:
+            yield fees
+        finally:
+            self._settle(self._reserved, 0)  # of answers that were never begun
+
+    async def answer(self, body: dict[str, Any], max_fee: int, receipt_id: str) -> AsyncIterator[Delta | Finished]:
+        """The backend's events. However it ends, the reservation is settled, for what it may have cost at most."""
+        context, spent = self._context, 0
+        try:
+            async with aclosing(context.backend.run(body, self._model_id, max_fee=max_fee)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    if isinstance(event, Delta):
+                        spent = min(max_fee, event.spent_nano)
+                        self._live.token(event.worker_index, event.tokens)
+                    else:
+                        spent = event.fee_nano
+                        self._live.fee_nano += spent
+                        usage = event.usage
+                        context.archive.put(receipt_id, self._key.id, event.proof)
+                        context.metrics.billed(usage.prompt, usage.cached, usage.completion, spent)
+                    yield event
+        except BackendFailed as error:
+            spent = max(spent, min(max_fee, error.spent_nano))
+            raise as_api_error(error) from error
+        finally:
+            self._settle(max_fee, spent)
+
+    def _settle(self, reserved: int, spent: int) -> None:
+        if reserved:
+            self._reserved -= reserved
+            self._context.keys.settle(self._key.id, reserved, spent)
+
+
+def as_api_error(error: BackendFailed | BudgetExceeded) -> ApiError:
+    """What a client is told."""
+    match error:
+        case BudgetExceeded():
+            return quota(f"You exceeded your current quota: {error}.")
+        case RequestRefused():
+            return bad_request(
+                f"The worker refused the request: {error}", code=_REFUSALS.get(error.reason, error.reason)
+            )
+        case NoWorker() | PoolExhausted():
+            return no_worker(str(error))
+        case _:
+            return upstream_failed(str(error))

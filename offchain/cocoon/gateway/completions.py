@@ -1,0 +1,145 @@
+"""`/v1/chat/completions` and `/v1/completions`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import web
+
+from .answers import CHAT, DONE, TEXT, Conversation, event
+from .asking import Asking
+from .backend import Delta, Finished
+from .context import CONTEXT, Context, api_key, find_model, json_body
+from .errors import ApiError
+from .keys import ApiKey
+from .live import LiveRequest
+from .questions import Question, chat_question, completion_question
+from .receipts import new_receipt_id
+
+__all__ = ["chat_completions", "completions", "converse"]
+
+RECEIPT_HEADER = "X-Cocoon-Receipt"
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache", "X-Accel-Buffering": "no",
+}  # fmt: skip
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    return await converse(request, api_key(request), chat=True)
+
+
+async def completions(request: web.Request) -> web.StreamResponse:
+    return await converse(request, api_key(request), chat=False)
+
+
+async def converse(request: web.Request, key: ApiKey, *, chat: bool) -> web.StreamResponse:
+    """Answer a request that `key` pays for. ApiError, until the first byte of a stream was sent."""
+    context = request.app[CONTEXT]
+    asked = await json_body(request)
+    question = chat_question(asked) if chat else completion_question(asked)
+    model = find_model(context, question.model)
+    receipts = tuple(new_receipt_id() for _ in question.bodies)
+    made = Conversation(CHAT if chat else TEXT, question.model, question.seed, receipts)
+    if len(context.board.live) >= context.limits.at_once:
+        raise ApiError(503, "server_error", "The gateway is busy; try again.", code="overloaded", retry=True)
+    with context.board.request(request.path, question.model, key.name) as live:
+        live.receipts = receipts
+        job = _Job(context, made, question, Asking(context, key, model.model_id, live), live)
+        return await (job.stream(request) if question.stream else job.whole())
+
+
+class _Job:
+    def __init__(
+        self, context: Context, made: Conversation, question: Question, asking: Asking, live: LiveRequest
+    ) -> None:
+        default = context.limits.default_max_tokens
+        self._bodies = tuple({"max_tokens": default, **body} for body in question.bodies)
+        self._made, self._question, self._asking, self._live = made, question, asking, live
+        self._seconds = context.limits.request_sec
+
+    async def whole(self) -> web.Response:
+        """Every choice, then one document."""
+        texts, ends = [""] * len(self._bodies), dict[int, Finished]()
+
+        async def take(index: int, said: Delta | Finished) -> None:
+            if isinstance(said, Delta):
+                texts[index] += said.text
+            else:
+                ends[index] = said
+
+        with self._asking.reserve(self._bodies) as fees:
+            await self._all(take, fees)
+        document = self._made.whole(texts, [ends[index] for index in range(len(fees))])
+        return web.json_response(document, headers=self._headers())
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Choices in the order their pieces come. Headers go out with the first piece, so that until then an error is
+        an error; later it is an event, as OpenAI sends it.
+        """
+        response = web.StreamResponse(headers={**_STREAM_HEADERS, **self._headers()})
+        ends, turn, opened = dict[int, Finished](), asyncio.Lock(), set[int]()
+
+        async def send(*documents: dict[str, Any]) -> None:
+            async with turn:
+                if not response.prepared:
+                    await response.prepare(request)
+                await response.write(b"".join(event(document) for document in documents))
+
+        async def take(index: int, said: Delta | Finished) -> None:
+            documents = [] if index in opened or not self._made.chat else [self._made.opening(index)]
+            opened.add(index)
+            if isinstance(said, Finished):
+                ends[index] = said
+                documents.append(self._made.end(index, said))
+            elif said.text:
+                documents.append(self._made.piece(index, said.text))
+            if documents:
+                await send(*documents)
+
+        try:
+            with self._asking.reserve(self._bodies) as fees:
+                await self._all(take, fees)
+            if self._question.include_usage:
+                await send(self._made.totals([ends[index] for index in range(len(fees))]))
+        except ApiError as error:
+            if not response.prepared:
+                raise
+            await send(error.body)
+            self._live.state = "failed"
+        await response.write(DONE)
+        await response.write_eof()
+        return response
+
+    async def _all(self, take: Callable[[int, Delta | Finished], Awaitable[None]], fees: list[int]) -> None:
+        """All choices at once; the first failure ends the others. ApiError 504 if it takes too long."""
+
+        async def one(index: int) -> None:
+            answer = self._asking.answer(self._bodies[index], fees[index], self._made.receipts[index])
+            async with aclosing(answer) as said:  # type: ignore[type-var]
+                async for piece in said:
+                    await take(index, piece)
+
+        try:
+            async with asyncio.timeout(self._seconds):
+                if len(fees) == 1:
+                    await one(0)
+                else:
+                    await _together([one(index) for index in range(len(fees))])
+        except TimeoutError as error:
+            raise ApiError(504, "server_error", "The answer took too long.", code="timeout") from error
+
+    def _headers(self) -> dict[str, str]:
+        return {RECEIPT_HEADER: ", ".join(self._made.receipts)}
+
+
+async def _together(works: list[Coroutine[Any, Any, None]]) -> None:
+    """The first failure ends the others and is raised itself, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None

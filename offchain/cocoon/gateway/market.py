@@ -1,0 +1,211 @@
+"""The production backend: every request goes to the best worker, over a channel of the pool, verified piece by piece.
+
+Before the first token the next worker is tried when one fails, and tried beside it when one is slow (a hedge: both are
+paid what they prepaid, the answer of the first to speak is taken). After the first token nothing is ever tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from ..client.stream import Delta as RawDelta
+from ..client.stream import Finished as RawFinished
+from ..client.stream import StreamLied, StreamRefused, StreamStalled
+from ..crypto.usage import Usage
+from ..errors import CocoonError
+from ..wire.common import ModelTerms
+from .backend import Delta, Finished, Model
+from .choice import ChoicePolicy, Experience, exclusion, order
+from .errors import BackendFailed, NoWorker
+from .estimate import most_usage, streamed_price, typical_usage
+from .facts import Facts, FactsWatcher, WorkerFacts
+from .metrics import MarketMetrics
+from .pool import ChannelPool
+from .race import CLIENTS_FAULT, Attempt, MarketSettings, Race
+from .receipts import Proof
+
+__all__ = ["Market"]
+
+log = logging.getLogger(__name__)
+_TTFT_WEIGHT = 0.2
+
+
+class Market:
+    """A `Backend`. names: what clients may call a model -> model id. simulated_tee goes into every proof."""
+
+    def __init__(
+        self,
+        watcher: FactsWatcher,
+        pool: ChannelPool,
+        policy: ChoicePolicy,
+        settings: MarketSettings,
+        names: Mapping[str, str],
+        metrics: MarketMetrics,
+        *,
+        simulated_tee: bool,
+    ) -> None:
+        self._watcher, self._pool, self.policy, self.settings = watcher, pool, policy, settings
+        self._names, self.metrics, self._simulated = dict(names), metrics, simulated_tee
+        self.experiences: dict[int, Experience] = {}
+
+    @property
+    def facts(self) -> Facts | None:
+        return self._watcher.current
+
+    def models(self) -> list[Model]:
+        facts = self._watcher.current
+        offered = {} if facts is None else {model: None for worker in facts.workers for model in worker.models}
+        ids = dict.fromkeys([*self._names.values(), *(f"{model:064x}" for model in offered)])
+        return [self._model(model_id) for model_id in ids]
+
+    def quote(self, body: dict[str, Any], model_id: str) -> int:
+        workers, bound = self._ordered(body, int(model_id, 16))
+        most = most_usage(body)
+        return max(
+            streamed_price(most, bound.get(w.index, w.models[int(model_id, 16)]))
+            for w in workers[: self.settings.attempts]
+        )
+
+    def why_not(self, worker: WorkerFacts, model_id: int) -> str | None:
+        """Why the worker is left out now; None if it is not."""
+        facts = self._watcher.current
+        if facts is None:
+            return "the network has not been read yet"
+        return exclusion(worker, model_id, facts, self.policy, self.experience(worker.index), clock=time.monotonic())
+
+    async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        """See `Backend.run`. RequestRefused if the request itself is at fault."""
+        workers, bound = self._ordered(body, int(model_id, 16))
+        terms = {worker.index: bound.get(worker.index, worker.models[int(model_id, 16)]) for worker in workers}
+        most = most_usage(body)
+        payable = [worker for worker in workers if streamed_price(most, terms[worker.index]) <= max_fee]
+        race = Race(
+            lambda attempt: self._pump(attempt, body, int(model_id, 16), max_fee), self.settings, self.metrics,
+            payable[: self.settings.attempts], self.experience,
+        )  # fmt: skip
+        try:
+            winner = await race.first()
+            prompt, tokens = most.prompt, 0
+            while True:
+                event = await self._next(
+                    winner, streamed_price(Usage(prompt, 0, tokens, b""), terms[winner.worker.index])
+                )
+                if isinstance(event, RawFinished):
+                    yield self._finished(event, winner)
+                    return
+                tokens += event.tokens
+                spent = min(max_fee, streamed_price(Usage(prompt, 0, tokens, b""), terms[winner.worker.index]))
+                yield Delta(event.text, event.tokens, spent, winner.worker.index)
+        finally:
+            await race.end()
+
+    # ---- one attempt ----
+
+    async def _pump(self, attempt: Attempt, body: dict[str, Any], model_id: int, max_fee: int) -> None:
+        """Runs one attempt in a task of its own. Its failures end up in `attempt`, and in the worker's record."""
+        seen = self.experience(attempt.worker.index)
+        began = time.monotonic()
+        try:
+            async with self._pool.use(attempt.worker, model_id, need_nano=max_fee) as lease:
+                held = lease.held
+                attempt.asked(held)
+                assert held.fast is not None
+                async with contextlib.aclosing(held.fast.stream(body, max_fee=max_fee)) as events:  # type: ignore[type-var]
+                    lease.sent()
+                    async for event in events:
+                        if not attempt.started.done():
+                            ttft = time.monotonic() - began
+                            self.metrics.first_token(ttft)
+                            old = seen.ttft_sec
+                            seen.ttft_sec = ttft if old is None else old + _TTFT_WEIGHT * (ttft - old)
+                            attempt.started.set_result(None)
+                        await attempt.queue.put(event)
+                        if isinstance(event, RawFinished):
+                            seen.answers += 1
+                            return
+            raise StreamStalled("the stream ended without an end")
+        except (CocoonError, OSError, TimeoutError) as error:
+            self._failed(attempt.worker, seen, error)
+            attempt.fail(error)
+        except asyncio.CancelledError:
+            attempt.fail(BackendFailed("the request was given up"))
+            raise
+        finally:
+            attempt.asked(None)
+            if not attempt.started.done():  # a bug, which the task ends with: nobody waits for it in vain
+                attempt.fail(BackendFailed("the gateway failed; see its log"))
+
+    def _failed(self, worker: WorkerFacts, seen: Experience, error: Exception) -> None:
+        if isinstance(error, StreamRefused) and error.reason in CLIENTS_FAULT:
+            return
+        if isinstance(error, BackendFailed):  # the pool's own limits
+            return
+        kind = type(error).__name__
+        log.warning("worker %d failed: %s: %s", worker.index, kind, error)
+        self.metrics.worker_failed(kind)
+        seen.failures += 1
+        seen.last_failure = kind
+        seen.resting_until = time.monotonic() + self.settings.rest_sec
+        if isinstance(error, StreamLied):
+            seen.lied = True
+            self._pool.retire(worker.index)
+
+    async def _next(self, winner: Attempt, spent_nano: int) -> RawDelta | RawFinished:
+        try:
+            event = await asyncio.wait_for(winner.queue.get(), self.settings.stall_sec)
+        except TimeoutError:
+            event = TimeoutError(f"nothing came for {self.settings.stall_sec:g} s")
+        if isinstance(event, Exception):
+            raise BackendFailed(f"worker {winner.worker.index} broke off: {event}", spent_nano=spent_nano) from event
+        return event
+
+    def _finished(self, event: RawFinished, winner: Attempt) -> Finished:
+        assert winner.held is not None
+        binding = winner.held.binding
+        proof = Proof(
+            event.channel, self._pool.registry, winner.worker.address, winner.worker.index, binding.keys.session_key,
+            binding.terms, event.usage, event.receipt, self._simulated,
+        )  # fmt: skip
+        return Finished(event.finish_reason, event.body, event.usage, event.fee_nano, proof)
+
+    # ---- choosing ----
+
+    def _ordered(self, body: dict[str, Any], model_id: int) -> tuple[list[WorkerFacts], dict[int, ModelTerms]]:
+        """(workers that may be asked, best first; terms of open channels). NoWorker, with reasons, if there is none."""
+        facts = self._watcher.current
+        if facts is None:
+            raise NoWorker("the network has not been read yet; try again in a moment")
+        if time.time() - facts.read_at > self.settings.stale_sec:
+            raise NoWorker(
+                f"the network could not be read for more than {self.settings.stale_sec:g} s; try again later"
+            )
+        offering = [worker for worker in facts.workers if model_id in worker.models]
+        reasons = {worker.index: self.why_not(worker, model_id) for worker in offering}
+        usable = [worker for worker in offering if reasons[worker.index] is None]
+        if not usable:
+            said = "; ".join(f"worker {index}: {reason}" for index, reason in list(reasons.items())[:8])
+            raise NoWorker(f"no worker can be used for this model now ({said or 'none offers it'})")
+        bound = self._pool.terms(model_id)
+        typical = typical_usage(body)
+        return order(usable, model_id, self.policy, self.experiences, typical=typical, bound=bound), bound
+
+    def _model(self, model_id: str) -> Model:
+        facts, number = self._watcher.current, int(model_id, 16)
+        workers = (
+            [] if facts is None else [w for w in facts.workers if number in w.models and not self.why_not(w, number)]
+        )
+        cheapest = min(
+            (w.models[number] for w in workers),
+            key=lambda t: streamed_price(Usage(1000, 0, 1000, b""), t),
+            default=None,
+        )
+        names = tuple(name for name, known in self._names.items() if known == model_id)
+        return Model(model_id, (*names, model_id), len(workers), cheapest)
+
+    def experience(self, index: int) -> Experience:
+        return self.experiences.setdefault(index, Experience())

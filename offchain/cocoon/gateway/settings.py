@@ -1,0 +1,206 @@
+"""The gateway's TOML file, every entry checked for name, type and bounds before anything starts."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import tomllib
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pytoniq_core import Address
+
+from ..chain.wallet import Wallet
+from ..errors import CocoonError
+from ..rules import parse_address
+from ..wire.common import ModelTerms
+from .choice import ChoicePolicy
+from .context import HttpLimits
+from .errors import GatewayError
+from .held import PoolLimits
+from .race import MarketSettings
+
+__all__ = ["MNEMONIC_VARIABLE", "GatewaySettings"]
+
+MNEMONIC_VARIABLE = "COCOON_GATEWAY_MNEMONIC"
+_HEX64 = re.compile("[0-9a-fA-F]{64}")
+_ENDPOINT = re.compile(r"(https?|wss?)://[^\s]+")
+_DEFAULT_PRICES = ModelTerms(
+    prompt_nano=20 * 10**9, cached_nano=20 * 10**9, completion_nano=80 * 10**9, floor_fee_nano=10**8,
+    min_duration_sec=3600,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """network: global configuration (JSON) with the lite servers. data_dir: keys, receipts, channel keys; one gateway
+    only. wallet_key: file with 24 words or 64 hex digits, None: the words are in COCOON_GATEWAY_MNEMONIC. models: name
+    -> model id. endpoints: worker index -> where it listens, before what the chain says. page_key: name of the API key
+    that the page on this machine may use without being told one.
+    """
+
+    network: Path
+    registry: Address
+    data_dir: Path
+    wallet_key: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8400
+    page_key: str | None = None
+    keep_receipts_days: int = 90
+    poll_sec: float = 3.0
+    models: dict[str, str] = field(default_factory=dict)
+    endpoints: dict[int, str] = field(default_factory=dict)
+    accept_measurements: frozenset[int] = frozenset()
+    refuse_workers: frozenset[int] = frozenset()
+    max_prices: ModelTerms = _DEFAULT_PRICES
+    diversity: float = 1.0
+    pool: PoolLimits = field(default_factory=PoolLimits)
+    market: MarketSettings = field(default_factory=MarketSettings)
+    http: HttpLimits = field(default_factory=HttpLimits)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Paths are relative to the file. GatewayError names the entry at fault."""
+        try:
+            with path.open("rb") as file:
+                given = tomllib.load(file)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise GatewayError(f"can't read the settings {path}: {error}; docs/gateway.md shows an example") from error
+        try:
+            _check_names(given, cls, "")
+            return cls(**{name: _entry(name, value, path.parent) for name, value in given.items()})
+        except CocoonError as error:
+            raise GatewayError(f"{path}: {error}") from error
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "gateway.sqlite"
+
+    def policy(self, *, allow_unattested: bool) -> ChoicePolicy:
+        return ChoicePolicy(
+            self.max_prices, self.accept_measurements, self.refuse_workers, allow_unattested, diversity=self.diversity
+        )
+
+    def wallet(self) -> Wallet:
+        """The wallet channels are paid from. GatewayError if there is no key; WalletError if the words are none."""
+        if self.wallet_key is None:
+            words = os.environ.get(MNEMONIC_VARIABLE)
+            if not words:
+                raise GatewayError(f"the wallet's key is missing: set wallet_key, or {MNEMONIC_VARIABLE}")
+            return Wallet.from_mnemonic(words)
+        try:
+            text = self.wallet_key.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise GatewayError(f"can't read the wallet's key: {error}") from error
+        if _HEX64.fullmatch(text):
+            return Wallet(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text)))
+        return Wallet.from_mnemonic(text)
+
+
+def _entry(name: str, value: Any, directory: Path) -> Any:
+    match name:
+        case "network" | "data_dir" | "wallet_key":
+            return directory / Path(_text(name, value)).expanduser()
+        case "registry":
+            return parse_address(_text(name, value), name)
+        case "host" | "page_key":
+            return _text(name, value)
+        case "port":
+            return _whole(name, value, 0, 65535)
+        case "keep_receipts_days":
+            return _whole(name, value, 1, 36500)
+        case "poll_sec" | "diversity":
+            return _number(name, value)
+        case "models":
+            return {alias: _model_id(f"models.{alias}", found) for alias, found in _table(name, value).items()}
+        case "endpoints":
+            return {_index(index): _endpoint(index, found) for index, found in _table(name, value).items()}
+        case "accept_measurements":
+            return frozenset(int(_hex(name, entry), 16) for entry in _list(name, value))
+        case "refuse_workers":
+            return frozenset(_whole(name, entry, 0, (1 << 64) - 1) for entry in _list(name, value))
+    kind = {"max_prices": ModelTerms, "pool": PoolLimits, "market": MarketSettings, "http": HttpLimits}[name]
+    return _numbers(name, value, kind)
+
+
+def _numbers(name: str, value: Any, kind: type) -> Any:
+    """A table of numbers; what is left out of max_prices counts as this release's own limit."""
+    found = _table(name, value)
+    _check_names(found, kind, f"{name}.", everything=False)
+    hints = get_type_hints(kind)
+    given = {
+        entry: _number(f"{name}.{entry}", number)
+        if hints[entry] is float
+        else _whole(f"{name}.{entry}", number, 0, (1 << 63) - 1)
+        for entry, number in found.items()
+    }
+    if kind is ModelTerms:
+        return ModelTerms(**{f.name: given.get(f.name, getattr(_DEFAULT_PRICES, f.name)) for f in fields(ModelTerms)})
+    return kind(**given)
+
+
+def _check_names(given: dict[str, Any], kind: Any, prefix: str, *, everything: bool = True) -> None:
+    known = fields(kind)
+    if unknown := sorted(given.keys() - {entry.name for entry in known}):
+        names = ", ".join(entry.name for entry in known)
+        raise GatewayError(f"unknown settings {', '.join(prefix + name for name in unknown)}; known are {names}")
+    needed = [entry.name for entry in known if entry.default is MISSING and entry.default_factory is MISSING]
+    if everything and (absent := [name for name in needed if name not in given]):
+        raise GatewayError(f"{', '.join(absent)} must be set")
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise GatewayError(f"{name} must be a text in quotes, not {value!r}")
+    return value
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise GatewayError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise GatewayError(f"{name} must be a number, at least 0, not {value!r}")
+    return float(value)
+
+
+def _table(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise GatewayError(f"{name} must be a table: write [{name}] and its entries below")
+    return value
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise GatewayError(f"{name} must be a list: write {name} = [...]")
+    return value
+
+
+def _hex(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not _HEX64.fullmatch(value):
+        raise GatewayError(f"{name} must be 64 hex digits, not {value!r}")
+    return value.lower()
+
+
+def _model_id(name: str, value: Any) -> str:
+    if _HEX64.fullmatch(name.removeprefix("models.")):
+        raise GatewayError(f"{name}: a name must not look like a model id")
+    return _hex(name, value)
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise GatewayError(f"endpoints.{text}: the name of an entry is a worker's index")
+    return int(text)
+
+
+def _endpoint(index: str, value: Any) -> str:
+    if not isinstance(value, str) or not _ENDPOINT.fullmatch(value):
+        raise GatewayError(f'endpoints.{index} must be an address such as "wss://host:port", not {value!r}')
+    return value

@@ -1,0 +1,215 @@
+"""The channel pool over the real contracts: what it opens, tops up, reuses, rebinds and closes, and where it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from ledger_chain import LedgerChain
+from protocol_world import MODEL, TON, World, make_world, named_key
+
+from cocoon.chain.wallet import Wallet
+from cocoon.client import Client
+from cocoon.client.channel import Channel
+from cocoon.errors import ClientError
+from cocoon.gateway.errors import PoolExhausted
+from cocoon.gateway.facts import FactsWatcher, WorkerFacts
+from cocoon.gateway.held import PoolLimits
+from cocoon.gateway.pool import ChannelPool
+from cocoon.wire.escrow import EscrowStatus
+from cocoon_sandbox.executor import Executor
+from cocoon_sandbox.ledger import Ledger
+
+LIMITS = PoolLimits(
+    deposit_nano=TON // 2, low_water_nano=TON // 10, top_up_nano=TON // 4, most_locked_nano=TON, most_channels=1,
+    term_sec=5 * 86400, maintain_sec=0.01,
+)  # fmt: skip
+
+
+@dataclass
+class Wire:
+    """A connection of which the test says how much is promised. It agrees to no early end."""
+
+    channel: Channel
+    deposit: int
+    promised: int = 0
+    alive: bool = True
+    closed: int = 0
+
+    @property
+    def available_nano(self) -> int:
+        return self.deposit - self.promised
+
+    def deposited(self, deposit_nano: int) -> None:
+        self.deposit = deposit_nano
+
+    async def end_channel(self) -> Any:
+        raise ClientError("the worker does not agree")
+
+    async def close(self) -> None:
+        self.alive, self.closed = False, self.closed + 1
+
+
+@dataclass
+class Bench:
+    world: World
+    client: Client
+    pool: ChannelPool
+    wires: list[Wire] = field(default_factory=list)
+
+    async def worker(self) -> WorkerFacts:
+        watcher = FactsWatcher(self.world.chain, self.world.deployment, {0: "ws://worker"}, poll_sec=1)
+        (found,) = (await watcher.refresh()).workers
+        return found
+
+    async def maintained(self, holds: Any) -> None:
+        task = asyncio.create_task(self.pool.maintain())
+        try:
+            async with asyncio.timeout(20):
+                while not holds():
+                    await self.world.chain.next_block()
+                    await asyncio.sleep(0.01)
+        finally:
+            task.cancel()
+
+
+@pytest.fixture
+async def bench(executor: Executor) -> AsyncIterator[Bench]:
+    ledger = Ledger(executor)
+    wallets = [Wallet(named_key(name)) for name in ("owner", "operator", "client")]
+    for wallet in wallets:
+        ledger.credit(wallet.address, 100 * TON)
+    chain = LedgerChain(ledger, global_id=-217)
+    world = await make_world(chain, *wallets)
+    with Client(chain, world.client, world.deployment) as client:
+        wires: list[Wire] = []
+
+        async def connect(channel: Channel, endpoint: str) -> Any:
+            assert endpoint == "ws://worker"
+            wires.append(Wire(channel, (await channel.state()).deposit_nano))
+            return wires[-1]
+
+        yield Bench(world, client, ChannelPool(client, connect, LIMITS), wires)
+
+
+async def test_use_opens_one_channel_and_reuses_it_for_requests_at_once(bench: Bench) -> None:
+    worker = await bench.worker()
+
+    async def ask() -> Any:
+        async with bench.pool.use(worker, MODEL, need_nano=1000) as lease:
+            return lease.held
+
+    used = await asyncio.gather(*(ask() for _ in range(5)))
+    assert len({id(held) for held in used}) == len(bench.pool.channels) == len(bench.wires) == 1
+    assert (used[0].deposit_nano, used[0].reserved_nano, used[0].streams) == (TON // 2, 0, 0)
+    assert bench.pool.terms(MODEL) == {0: worker.models[MODEL]}
+    assert used[0].opened_by is not None
+
+
+async def test_use_sets_money_aside_until_it_is_sent(bench: Bench) -> None:
+    worker = await bench.worker()
+    async with bench.pool.use(worker, MODEL, need_nano=1000) as lease:
+        assert lease.held.available_nano == TON // 2 - 1000
+        lease.sent()
+        assert lease.held.available_nano == TON // 2
+    assert lease.held.available_nano == TON // 2
+
+
+async def test_use_with_too_little_left_tops_up_and_stops_at_the_owners_limit(bench: Bench) -> None:
+    worker = await bench.worker()
+    async with bench.pool.use(worker, MODEL, need_nano=1000):
+        pass
+    bench.wires[0].promised = TON // 2
+    async with bench.pool.use(worker, MODEL, need_nano=TON // 5) as lease:
+        assert (await lease.held.channel.state()).deposit_nano == TON * 3 // 4
+        assert bench.wires[0].available_nano == TON // 4
+    bench.wires[0].promised = TON * 3 // 4
+    with pytest.raises(PoolExhausted, match="owner allows"):
+        async with bench.pool.use(worker, MODEL, need_nano=TON // 2):
+            pytest.fail("there was no room")
+
+
+async def test_maintain_tops_up_ahead_and_stops_quietly_at_the_owners_limit(bench: Bench) -> None:
+    async with bench.pool.use(await bench.worker(), MODEL, need_nano=1) as lease:
+        held = lease.held
+    for deposit in (TON * 3 // 4, TON):
+        bench.wires[0].promised = held.deposit_nano
+        await bench.maintained(lambda deposit=deposit: held.deposit_nano == deposit)
+        assert (await held.channel.state()).deposit_nano == deposit
+    bench.wires[0].promised = TON
+    task = asyncio.create_task(bench.pool.maintain())
+    await asyncio.sleep(0.2)
+    assert not task.done()
+    task.cancel()
+    assert held.deposit_nano == TON
+    assert held.usable  # it is not given up for its own sake
+
+
+async def test_use_after_a_lost_connection_connects_again(bench: Bench) -> None:
+    worker = await bench.worker()
+    for _ in range(2):
+        async with bench.pool.use(worker, MODEL, need_nano=1) as lease:
+            assert lease.held.fast is bench.wires[-1]
+        bench.wires[-1].alive = False
+    assert (len(bench.wires), len(bench.pool.channels)) == (2, 1)
+
+
+async def test_use_beyond_the_number_of_channels_is_refused_and_makes_room(bench: Bench) -> None:
+    worker = await bench.worker()
+    async with bench.pool.use(worker, MODEL, need_nano=1):
+        pass
+    with pytest.raises(PoolExhausted, match="channels"):
+        async with bench.pool.use(replace(worker, index=1), MODEL, need_nano=1):
+            pytest.fail("there was no room")
+    assert not bench.pool.channels[0].usable  # the idle one goes
+
+
+async def test_use_given_up_while_opening_leaves_no_money_behind(bench: Bench) -> None:
+    worker = await bench.worker()
+
+    async def ask() -> None:
+        async with bench.pool.use(worker, MODEL, need_nano=1):
+            pytest.fail("it was given up before")
+
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(0.004)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await bench.pool.close()  # waits for what had begun
+    assert [held.deposit_nano for held in bench.pool.channels] == [TON // 2]
+    assert bench.pool.locked_nano == TON // 2
+
+
+async def test_use_after_the_workers_restart_rebinds_the_channel(bench: Bench) -> None:
+    async with bench.pool.use(await bench.worker(), MODEL, need_nano=1) as lease:
+        before = lease.held.binding.key_epoch
+    await bench.world.agent.restart()
+    async with bench.pool.use(await bench.worker(), MODEL, need_nano=1) as lease:
+        assert lease.held.binding.key_epoch == before + 1
+    assert [wire.closed for wire in bench.wires] == [1, 0]
+
+
+async def test_retired_channel_is_closed_and_its_money_comes_back(bench: Bench) -> None:
+    async with bench.pool.use(await bench.worker(), MODEL, need_nano=1) as lease:
+        held = lease.held
+    bench.pool.retire(0)
+    await bench.maintained(lambda: held.closing_until)
+    assert (await held.channel.state()).status == EscrowStatus.CLOSING
+    bench.world.chain.ledger.advance(86401)  # type: ignore[attr-defined]
+    await bench.maintained(lambda: not bench.pool.channels)
+    assert not await held.channel.is_open()
+    assert bench.pool.locked_nano == 0
+
+
+async def test_recover_takes_up_open_channels_after_a_restart(bench: Bench) -> None:
+    worker = await bench.worker()
+    async with bench.pool.use(worker, MODEL, need_nano=1) as lease:
+        escrow = lease.held.channel.address
+    again = ChannelPool(bench.client, bench.pool._connect, LIMITS)
+    await again.recover({worker.address.to_str(is_user_friendly=False): 0})
+    async with again.use(worker, MODEL, need_nano=1) as lease:
+        assert lease.held.channel.address == escrow
