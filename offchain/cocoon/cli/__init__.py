@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import CocoonError
-from . import agent, attest, audit, bench, contracts, demo, gateway, kernel, mutate, receipt, sandbox
+from . import agent, attest, audit, bench, contracts, demo, gateway, kernel, mutate, receipt, sandbox, telegram_bot
 
 __all__ = ["main"]
 
@@ -40,3 +40,4 @@ main.add_command(kernel.kernel)
 main.add_command(mutate.mutate)
 main.add_command(receipt.receipt)
 main.add_command(sandbox.sandbox)
+main.add_command(telegram_bot.telegram_bot)

@@ -1,0 +1,1 @@
+"""A Telegram bot that chats through Cocoon, paid from channels of its own."""
