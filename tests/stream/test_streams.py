@@ -277,7 +277,7 @@ async def test_text_is_never_split_within_a_character(pair: Pair) -> None:
     assert text == " ".join(prompt.split()[::-1])
 
 
-@pytest.mark.parametrize("settings", [StreamSettings(streams=1, patience_sec=0.3)])
+@pytest.mark.parametrize("settings", [StreamSettings(streams=1)])
 @held
 async def test_more_streams_than_allowed_are_refused_as_busy(pair: Pair) -> None:
     fast = await pair.connect()

@@ -7,6 +7,7 @@ relied on ends the agent, before it signs or sends anything more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 
@@ -84,13 +85,22 @@ class Agent:
     pace: Pace = field(default_factory=Pace)
     streaming: Streaming | None = None
     server: StreamServer | None = field(default=None, init=False)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def drain(self) -> None:
+        """No new streams: those under way end, what is worth claiming is claimed, then `run` returns. Forced jobs that
+        are open go on at the next start.
+        """
+        self._stopping.set()
 
     async def run(self) -> None:
-        """Until cancelled. Raises SetupError or a JournalError, alone or in an exception group."""
+        """Until cancelled or drained. Raises SetupError or a JournalError, alone or in an exception group."""
         deployment = Deployment(self.registry)
         worker = deployment.worker(self.worker_index)
         upkeep = Upkeep(self.chain, self.signer, worker, self.worker_index, self.wallet.address, self.offer)
         prices = await self._patiently(upkeep)
+        if prices is None:
+            return
         # not before: a mistyped worker must not get the journal
         self.journal.claim(worker, self.chain.global_id)
         watcher = Watcher(self.chain, deployment, worker, self.journal)
@@ -102,34 +112,72 @@ class Agent:
             claimer = Claimer(self.chain, self.streaming.book, Fees(prices))
         self.server = self._server(deployment, worker)
         async with asyncio.TaskGroup() as tasks:
-            if self.server is not None:
-                tasks.create_task(self.server.run())
+            serving = None if self.server is None else tasks.create_task(self.server.run())
             desk = _Desk(tasks, runner, self.journal, self.pace)
-            pause = self.pace.first_pause
-            while True:
-                try:
-                    await watcher.sync()
-                    desk.open()
-                    claims = [] if claimer is None else await claimer.wanted()
-                    await outbox.pump([*await self._upkeep(upkeep, prices), *self._deliveries(prices), *claims])
-                    await self.chain.next_block()
-                    pause = self.pace.first_pause
-                except (ChainError, SignerError, WireError) as error:
-                    _log.warning("trying again in %.1f s: %s", pause, error)
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, self.pace.longest_pause)
+            working = tasks.create_task(self._work(watcher, desk, upkeep, outbox, claimer, prices))
+            await self._stopping.wait()
+            if self.server is not None:
+                await self.server.drain()
+            working.cancel()
+            await asyncio.wait([working])  # the outbox is for one task at a time
+            if claimer is not None:
+                await self._last_claims(outbox, claimer, prices)
+            desk.stop()
+            if serving is not None:
+                serving.cancel()
 
-    async def _patiently(self, upkeep: Upkeep) -> Prices:
-        """Checks the setup once the network is there."""
+    async def _work(
+        self,
+        watcher: Watcher,
+        desk: _Desk,
+        upkeep: Upkeep,
+        outbox: Outbox,
+        claimer: Claimer | None,
+        prices: Prices,
+    ) -> None:
+        """Block after block, until cancelled."""
         pause = self.pace.first_pause
         while True:
+            try:
+                await watcher.sync()
+                desk.open()
+                claims = [] if claimer is None else await claimer.wanted()
+                await outbox.pump([*await self._upkeep(upkeep, prices), *self._deliveries(prices), *claims])
+                await self.chain.next_block()
+                pause = self.pace.first_pause
+            except (ChainError, SignerError, WireError) as error:
+                _log.warning("trying again in %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, self.pace.longest_pause)
+
+    async def _last_claims(self, outbox: Outbox, claimer: Claimer, prices: Prices) -> None:
+        """What is worth claiming now, until it has arrived. What can't be sent in time is claimed at the next start."""
+        assert self.streaming is not None
+        claimer.look_now()
+        try:
+            async with asyncio.timeout(self.streaming.settings.drain_sec):
+                while True:
+                    claims = await claimer.wanted()
+                    await outbox.pump([*self._deliveries(prices), *claims])
+                    if not claims and self.journal.open_sending() is None:
+                        return
+                    await self.chain.next_block()
+        except (TimeoutError, ChainError, WireError) as error:
+            _log.warning("stopping before everything was claimed: %s", error or "it took too long")
+
+    async def _patiently(self, upkeep: Upkeep) -> Prices | None:
+        """Checks the setup once the network is there. None if told to stop before."""
+        pause = self.pace.first_pause
+        while not self._stopping.is_set():
             try:
                 await upkeep.check()
                 return await Prices.of(self.chain)
             except (ChainError, SignerError) as error:
                 _log.warning("trying again in %.1f s: %s", pause, error)
-                await asyncio.sleep(pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
                 pause = min(2 * pause, self.pace.longest_pause)
+        return None
 
     def _server(self, deployment: Deployment, worker: Address) -> StreamServer | None:
         if self.streaming is None or self.streaming.listen is None:
@@ -183,7 +231,7 @@ class _Desk:
         self._runner = runner
         self._journal = journal
         self._pace = pace
-        self._running: set[int] = set()
+        self._running: dict[int, asyncio.Task[None]] = {}
         self._retries: dict[int, _Retry] = {}
 
     def open(self) -> None:
@@ -192,8 +240,12 @@ class _Desk:
         for job in self._journal.jobs(*UNSIGNED):
             retry = self._retries.get(job.id)
             if job.id not in self._running and (retry is None or retry.at <= now):
-                self._running.add(job.id)
-                self._tasks.create_task(self._work(job))
+                self._running[job.id] = self._tasks.create_task(self._work(job))
+
+    def stop(self) -> None:
+        """Breaks off what is being worked on; it is taken up at the next start."""
+        for task in self._running.values():
+            task.cancel()
 
     async def _work(self, job: Job) -> None:
         try:
@@ -205,4 +257,4 @@ class _Desk:
             self._retries[job.id] = _Retry(pause, asyncio.get_running_loop().time() + pause)
             _log.warning("%s: trying again in %.1f s: %s", job, pause, error)
         finally:
-            self._running.discard(job.id)
+            del self._running[job.id]

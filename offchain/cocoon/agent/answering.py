@@ -112,6 +112,7 @@ class Answering:
         began = await self._until_began()
         if began is None:
             return None
+        await self._channel.checkpoint()
         key = ResponseKey(request.secret, self._digest, Kind.STREAM_RECEIPT, seq)
         self._sealer = ResponseSealer(key)
         self._pieces = PieceDigest(self._sealer.salt)
@@ -219,6 +220,7 @@ class Answering:
 
     async def _extend(self) -> None:
         """Allows more tokens if they are paid for; where none are left, waits for money."""
+        await self._channel.checkpoint()
         ledger, wanted = self._channel.ledger, self._allowed + _SLICE
         cost = min(self._cost(wanted), self._max_fee)
         if not ledger.extend(self._entry, cost):

@@ -25,6 +25,7 @@ __all__ = ["ProvenChannel", "ServedChannel", "read_channel"]
 
 _END_MARGIN_SEC = 60
 _MOST_WAITS = 6
+_UNSAVED_SHARE = 8  # of the credit
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class ServedChannel:
         self._turn = asyncio.Lock()
         self._open_seqs: dict[int, int] = {}  # by ledger entry
         self._entries = 0
+        self.users = 0  # connections
+        self.left_at = 0.0
         self.ledger = PayeeLedger(credit=credit, earned=record.earned)
         self.ledger.pay(min(record.cumulative, proven.state.deposit_nano))
 
@@ -83,6 +86,11 @@ class ServedChannel:
         self.proven = proven
         self.ledger.pay(min(self.record.cumulative, proven.state.deposit_nano))
         self.notify()
+
+    def left(self, now: float) -> None:
+        """One connection less."""
+        self.users -= 1
+        self.left_at = now
 
     def new_entry(self) -> int:
         """A number for a stream in the ledger; connections choose theirs without knowing of each other."""
@@ -172,6 +180,11 @@ class ServedChannel:
         self.ledger.drop(stream)
         self._open_seqs.pop(stream, None)
         self.notify()
+
+    async def checkpoint(self) -> None:
+        """Saves what was earned if much of it is not on the disk: a crash must not forget more than a fraction."""
+        if self.ledger.earned - self.record.earned > self.ledger.credit // _UNSAVED_SHARE:
+            await self.save()
 
     async def save(self, *receipts: CountedReceipt) -> None:
         self.record.earned = self.ledger.earned

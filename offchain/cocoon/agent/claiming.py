@@ -26,6 +26,10 @@ class Claimer:
         self._looked_at = 0
         self._due: list[ChannelRecord] = []
 
+    def look_now(self) -> None:
+        """The next `wanted` looks at every channel, however short ago the last look was."""
+        self._looked_at = 0
+
     async def wanted(self) -> list[Parcel]:
         """The claims that are due. The outbox sends each once, and again if it fails."""
         now = await self._chain.time()

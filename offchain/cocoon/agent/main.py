@@ -9,7 +9,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,13 @@ _LONGEST_PAUSE_SEC = 30.0
 _SIGNER_CHECK_SEC = 5.0
 
 
-async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) -> None:
-    """Until cancelled. The signer, started if need be, goes on afterwards. Raises a CocoonError that says what to do.
+async def run_agent(
+    config: AgentConfig, progress: ProgressCallback = silent, started: Callable[[Agent], None] | None = None
+) -> None:
+    """Until cancelled or drained. The signer, started if need be, goes on afterwards. Raises a CocoonError that says
+    what to do.
 
-    progress: told about fetching and compiling the model.
+    progress: told about fetching and compiling the model. started: gets the agent when it begins to work.
     """
     wallet, network = config.wallet(), _read_network(config)
     try:
@@ -69,6 +72,8 @@ async def run_agent(config: AgentConfig, progress: ProgressCallback = silent) ->
             streaming=Streaming(book, config.listen, config.stream),
         )
         keeper = asyncio.create_task(_keep_signer(config.socket))
+        if started is not None:
+            started(agent)
         try:
             await agent.run()
         except BaseExceptionGroup as group:
@@ -130,7 +135,7 @@ def _load_bundle(spec: str, progress: ProgressCallback) -> Kernel:
 
 
 def main(config: AgentConfig, progress: ProgressCallback = silent) -> int:
-    """Runs the agent until SIGINT or SIGTERM; the status for `sys.exit`."""
+    """Runs the agent until SIGINT (at once) or SIGTERM (in order); the status for `sys.exit`."""
     try:
         asyncio.run(_until_signalled(config, progress))
     except CocoonError as error:
@@ -140,10 +145,20 @@ def main(config: AgentConfig, progress: ProgressCallback = silent) -> int:
 
 
 async def _until_signalled(config: AgentConfig, progress: ProgressCallback) -> None:
-    running = asyncio.create_task(run_agent(config, progress))
+    agents: list[Agent] = []
+    running = asyncio.create_task(run_agent(config, progress, agents.append))
+
+    def terminate() -> None:
+        """Once: end in order. Before there is an agent, and the second time: now."""
+        if agents:
+            _log.info("draining: no new streams; stopping when those under way have ended")
+            agents.pop().drain()
+        else:
+            running.cancel()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    loop.add_signal_handler(signal.SIGINT, running.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await running
     _log.info("stopped; open jobs go on at the next start")

@@ -31,6 +31,7 @@ from ..stream.pricing import default_quantum
 from ..stream.session import Session, hello_binding, open_hello, split, verify_hello
 from .answering import Desk
 from .channels import ProvenChannel, ServedChannel, read_channel
+from .clock import SteadyClock
 from .compute import Limits
 from .errors import JournalError, SetupError, StreamRejected
 from .kernel import StreamKernel
@@ -50,7 +51,8 @@ _NONCE_BYTES = 32
 class StreamSettings:
     """credit_nano: how far work may run ahead of vouchers, per channel; 0 means what a long request costs. streams: at
     once in one channel; all_streams: in all. patience_sec: how long an answer waits for vouchers. look_sec: how often a
-    channel in use is looked up on the chain.
+    channel in use is looked up on the chain. idle_sec: how long one without a connection is kept in memory. drain_sec:
+    how long answers under way may take once the worker is told to stop.
     """
 
     credit_nano: int = 0
@@ -59,6 +61,8 @@ class StreamSettings:
     connections: int = 1024
     patience_sec: float = 10.0
     look_sec: float = 30.0
+    idle_sec: float = 300.0
+    drain_sec: float = 60.0
 
 
 class StreamServer:
@@ -80,9 +84,10 @@ class StreamServer:
         self._chain, self._signer, self._book = chain, signer, book
         self._deployment, self._worker = deployment, worker
         self._listen, self._settings = listen, settings
-        self._desk = Desk(signer, kernel, limits, chain.time, settings.patience_sec)
+        self._desk = Desk(signer, kernel, limits, SteadyClock(chain).now, settings.patience_sec)
         self._channels: dict[tuple[Address, int], ServedChannel] = {}
         self._sockets: dict[tuple[Address, int], web.WebSocketResponse] = {}
+        self._sessions: set[ServedSession] = set()
         self._connections = 0
         self._failed: asyncio.Future[None] | None = None
         self.ready = asyncio.Event()
@@ -93,6 +98,17 @@ class StreamServer:
     def running(self) -> int:
         """Answers under way."""
         return self._desk.running
+
+    async def drain(self) -> None:
+        """Takes no new streams, and returns when those under way have ended and are paid for, or it took too long."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(self._settings.drain_sec):
+                while under_way := [task for session in self._sessions for task in session.under_way]:
+                    await asyncio.wait(under_way)
+                await asyncio.gather(*(self._last_voucher(key) for key in self._sockets))
+        except TimeoutError:
+            _log.warning("%d streams break off: they took longer than drain_sec", self.running)
 
     async def run(self) -> None:
         """Raises a JournalError when the book can't be relied on, SetupError when the address can't be had."""
@@ -109,7 +125,11 @@ class StreamServer:
             self.port = int(addresses[0][1])
             self.ready.set()
             _log.info("serving streams at %s", addresses[0])
-            await self._failed
+            forgetting = asyncio.create_task(self._forget_idle())
+            try:
+                await self._failed
+            finally:
+                forgetting.cancel()
         except (OSError, ValueError) as error:
             raise SetupError(f"can't listen at {self._listen!r}: {error}; set listen to host:port") from error
         finally:
@@ -164,12 +184,15 @@ class StreamServer:
         if earlier is not None:
             await earlier.close()  # its client is here now
         channel = await self._channel(proven)
+        channel.users += 1
         self._sockets[key] = socket
         try:
             await self._serve(channel, session, socket)
         finally:
+            channel.left(asyncio.get_running_loop().time())
             if self._sockets.get(key) is socket:
                 del self._sockets[key]
+            await channel.save()  # what was made of answers that broke off
 
     async def _admit(self, hello: Hello, nonce: bytes) -> tuple[ProvenChannel, Session]:
         identity = await self._signer.identity()
@@ -194,6 +217,21 @@ class StreamServer:
             raise StreamRejected("not_active", "the channel's end is agreed on; open another one")
         return known
 
+    async def _last_voucher(self, key: tuple[Address, int]) -> None:
+        """Waits a little for a connected client to pay for the end of its last answer."""
+        ledger = self._channels[key].ledger
+        await self._channels[key].until(lambda: ledger.paid >= ledger.earned, self._settings.patience_sec)
+
+    async def _forget_idle(self) -> None:
+        """Channels nobody has used for a while leave the memory: the book has all of them."""
+        idle = self._settings.idle_sec
+        while True:
+            await asyncio.sleep(idle / 4)
+            now = asyncio.get_running_loop().time()
+            for key, channel in list(self._channels.items()):
+                if not channel.users and now - channel.left_at >= idle:
+                    del self._channels[key]
+
     async def _serve(self, channel: ServedChannel, session: Session, socket: web.WebSocketResponse) -> None:
         async def look_again() -> None:
             identity = await self._signer.identity()
@@ -212,9 +250,11 @@ class StreamServer:
         served = ServedSession(self._desk, channel, session, socket, look_again=look_again, may_begin=may_begin)
         await served.send(_welcome(channel, self._settings.streams))
         looking = asyncio.create_task(self._keep_looking(look_again, socket))
+        self._sessions.add(served)
         try:
             await served.serve()
         finally:
+            self._sessions.discard(served)
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
 

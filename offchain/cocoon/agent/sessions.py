@@ -62,6 +62,11 @@ class ServedSession:
         self._seen = 0  # greatest stream number so far
         self._ends: dict[int, End | None] = {}  # by their place in the chain; None until on the disk
 
+    @property
+    def under_way(self) -> tuple[asyncio.Task[None], ...]:
+        """Answers, to their last frame."""
+        return tuple(self._tasks)
+
     async def serve(self) -> None:
         """Until the client is gone. Raises a JournalError; everything else ends the connection only."""
         try:

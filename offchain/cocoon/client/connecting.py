@@ -128,7 +128,7 @@ async def _greet(
     key: Ed25519PrivateKey,
     hpke: HpkePublicKey,
 ) -> tuple[Session, Welcome]:
-    kind, body = await _receive(socket)
+    kind, body = split(await _receive(socket))
     if kind == FrameType.REFUSAL:
         raise StreamRefused(*unpack_reason(Refusal.decode(body).rest))
     challenge = Challenge.decode(body)
@@ -136,7 +136,7 @@ async def _greet(
         raise FrameMalformed("the worker speaks another version of the protocol")
     hello, session = say_hello(signed, channel.stored.worker, key, hpke, challenge.nonce, secrets.token_bytes(32))
     await socket.send_bytes(bytes([hello.TYPE]) + hello.encode())
-    message = await socket.receive_bytes(timeout=_OPENING_SEC)
+    message = await _receive(socket)
     if split(message)[0] == FrameType.REFUSAL:
         raise StreamRefused(*unpack_reason(Refusal.decode(message[1:]).rest))
     kind, body = session.open(message)
@@ -145,11 +145,12 @@ async def _greet(
     return session, Welcome.decode(body)
 
 
-async def _receive(socket: ClientWebSocketResponse) -> tuple[FrameType, bytes]:
+async def _receive(socket: ClientWebSocketResponse) -> bytes:
     message = await socket.receive(_OPENING_SEC)
     if message.type != WSMsgType.BINARY:
         raise StreamStalled("the worker hung up; try the next one")
-    return split(message.data)
+    data: bytes = message.data
+    return data
 
 
 def _check_voucher(welcome: Welcome, signed: SignedChannel, client_key: int, promised: int) -> None:
@@ -176,7 +177,7 @@ async def _catch_up(opened: Opened, channel: Channel, welcome: Welcome) -> None:
         raise StreamRefused("history", "the worker has forgotten receipts it gave; close this channel, open another")
     while stored.receipts < welcome.receipts:
         await opened.send(AskReceipts(stored.receipts))
-        kind, body = opened.session.open(await opened.socket.receive_bytes(timeout=_OPENING_SEC))
+        kind, body = opened.session.open(await _receive(opened.socket))
         if kind == FrameType.FAIL:
             raise StreamRefused(*unpack_reason(Fail.decode(body).rest))
         if kind != FrameType.RECEIPTS:
@@ -210,6 +211,12 @@ def _add(opened: Opened, channel: Channel, stored: StoredStreams, frame: Receipt
                 verify(opened.binding.keys.session_key, receipt, found[-1][1].signature)
             except CryptoError as error:
                 raise StreamLied("the worker shows a receipt that it did not sign; try another worker") from error
+            earlier = channel.store.receipt(signed, receipt.seq)
+            if earlier is not None and earlier.receipt != receipt:
+                raise StreamLied(
+                    "the worker signed two receipts with one number; report_equivocation takes its stake",
+                    receipts=(earlier, found[-1][1]),
+                )
         number, head = number + 1, extend_chain(head, receipt_hash(receipt))
     now = StoredStreams(stored.verified_nano, number, head)
     channel.store.save_streams(channel.address, opened.signed.epoch, now, found)

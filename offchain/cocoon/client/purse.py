@@ -45,6 +45,14 @@ class Purse:
         """The receipt of this number, if there is one."""
         return self._by_seq.get(seq) or self._channel.store.receipt(self._opened.signed, seq)
 
+    def suspect(self, signed: SignedReceipt) -> tuple[SignedReceipt, ...]:
+        """A receipt that is signed and does not hold is kept. It, with another of its number if there is one."""
+        earlier = self.receipt(signed.receipt.seq)
+        if earlier is not None and earlier.receipt != signed.receipt:
+            return earlier, signed
+        self._channel.store.keep_receipt(signed)
+        return (signed,)
+
     def count(self, signed: SignedReceipt) -> None:
         """A receipt that holds."""
         self._fresh.append((self.receipts, signed))

@@ -28,6 +28,7 @@ __all__ = ["ClientStore", "StoredChannel", "StoredJob", "StoredStreams"]
 
 _VERSION = 3
 _BEFORE_STREAMS = 2
+_NOT_COUNTED = -1
 _SCHEMA = """
 CREATE TABLE channels (
     escrow TEXT PRIMARY KEY, registry TEXT NOT NULL, worker TEXT NOT NULL, salt INTEGER NOT NULL,
@@ -275,6 +276,19 @@ class ClientStore:
                     raise
         except sqlite3.Error as error:
             raise ClientError(f"the client's store can't be written ({error}); nothing was sent") from error
+
+    def keep_receipt(self, signed: SignedReceipt) -> None:
+        """One that does not hold and yet is signed: another of its number makes it evidence. ClientError."""
+        domain, receipt = signed.receipt.domain, signed.receipt
+        self._write(
+            "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
+            _name(domain.contract),
+            str(domain.epoch),
+            domain.key_epoch,
+            receipt.seq,
+            _NOT_COUNTED,
+            _packed(signed),
+        )
 
     def receipt(self, channel: SignedChannel, seq: int) -> SignedReceipt | None:
         """The receipt of a stream that has this number under this key of the worker's, if there is one."""

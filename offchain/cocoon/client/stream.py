@@ -152,14 +152,16 @@ class FastChannel:
 
     async def close(self) -> None:
         """Settle and disconnect. The channel stays open on the chain."""
-        if self._ended is None:
-            for number in self._streams:
-                await self._opened.send(Cancel(number))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL_SEC):
+        # the connection may break at any moment; what arrived is stored all the same
+        with contextlib.suppress(TimeoutError, StreamStalled):
+            async with asyncio.timeout(_FAREWELL_SEC):
+                if self._ended is None:
+                    for number in list(self._streams):
+                        await self._opened.send(Cancel(number))
                     if self._streams:
                         await self._idle.wait()
-            if self._ended is None:
+        if self._ended is None:
+            with contextlib.suppress(StreamStalled):
                 await self._purse.settle()
         self._end(StreamStalled("the connection was closed; connect again"))
         await self._opened.close()
@@ -226,7 +228,7 @@ class FastChannel:
             self.ledger.drop(number)
             lied = self._money(StreamLied(f"{error}; stop paying this worker and try the next one"))
             if isinstance(error, Lie) and error.receipt is not None:
-                lied.receipts = (error.receipt,)
+                lied.receipts = self._purse.suspect(error.receipt)
             incoming.out.put_nowait(lied)
             raise lied from error
 
@@ -315,6 +317,8 @@ class FastChannel:
     async def _pay(self) -> None:
         try:
             await self._purse.run()
+        except StreamStalled as error:
+            self._end(error)
         except CocoonError as error:  # the store can't be written: nothing more may be signed
             self._end(StreamRefused("store", str(error)))
             await self._opened.close()
