@@ -18,6 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cocoon.bench.contender import text_logits
+from cocoon.bench.distance import distance, page_windows, perplexity
 from cocoon.kernels.builders.gguf_file import GGUFFile
 from cocoon.kernels.builders.vocabulary import tokenizer_from_gguf
 from cocoon.kernels.bundle.loader import open_bundle
@@ -112,6 +114,29 @@ def test_prefill_gives_the_logits_of_the_reference(runtime: Runtime, case: dict[
     logits = prefill(runtime, case["prompt_ids"])
     for token, value in case["top_logits"]:
         assert logits[token] == pytest.approx(value, abs=2e-3)
+
+
+def test_reference_has_ten_prompts_of_enough_tokens() -> None:
+    assert len(REFERENCE["greedy"]) == 10
+    assert min(len(case["tokens"]) for case in REFERENCE["greedy"]) >= GREEDY_TOKENS
+
+
+def test_perplexity_of_a_page_is_the_references_and_that_of_int8_within_two_percent(
+    runtime: Runtime, tokenizer: Tokenizer
+) -> None:
+    page = REFERENCE["page"]
+    windows = page_windows(tokenizer.encode, page["windows"], page["length"])
+    exact = text_logits(runtime, windows)  # type: ignore[arg-type]
+    for expected in page["perplexity"].values():
+        assert perplexity(exact, windows) == pytest.approx(expected, rel=1e-3)
+    quick = find_bundle(MODEL)
+    bundle = open_bundle(quick.folder, expected=quick.model_id)
+    build = choose_build(bundle, quick.build_id)
+    assert build.precision == "int8"
+    found = text_logits(Runtime(bundle, build, cache=FolderCache(compiled_dir())), windows)  # type: ignore[arg-type]
+    away = distance(exact, found, windows)
+    assert abs(away["perplexity_ratio"] - 1) <= 0.02
+    assert away["kl"] <= 5e-3
 
 
 def test_decode_across_the_end_of_a_block_equals_prefill_of_the_whole(runtime: Runtime) -> None:
