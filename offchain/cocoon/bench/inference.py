@@ -55,10 +55,10 @@ def measure(
     peers, absent = open_peers(fetch(SMOLLM2_135M_INSTRUCT), kinds=kinds, python=python, progress=progress)
     try:
         running: dict[str, Contender] = {**ours, **peers}
-        decoded, prefilled = _race(running, absent, streams, rounds, progress)
+        read: list[float] = []
+        decoded, prefilled = _race(running, absent, streams, rounds, progress, lambda: read.append(bandwidth()))
         sizes = {name: contender.weight_bytes for name, contender in running.items()}
-        progress("memory bandwidth")
-        memory = bandwidth()
+        memory = max(read)  # of all rounds: what else runs can only take from it
         progress("distance from float32")
         distances = _distances(running, absent, ours)
     finally:
@@ -116,12 +116,17 @@ def _race(
     streams: Sequence[int],
     rounds: int,
     progress: Callable[[str], None],
+    between: Callable[[], None],
 ) -> tuple[Rates, Rates]:
-    """Decode and prefill rates by contender and number of streams. Takes those that fail out of `running`."""
+    """Decode and prefill rates by contender and number of streams. Takes those that fail out of `running`.
+
+    between: called before each round.
+    """
     decoded: Rates = {}
     prefilled: Rates = {}
     for count in streams:
         for turn in range(rounds + 1):  # the first one warms up
+            between()
             for name, contender in list(running.items()):
                 progress(f"{count} streams, round {turn}, {name}")
                 try:
