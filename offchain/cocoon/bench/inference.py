@@ -1,154 +1,177 @@
-"""What the engine is worth: tokens per second by precision and number of streams, and how far each is from float32.
+"""What the engine is worth beside others: tokens per second by number of streams, and how far each is from float32.
 
-Builds take turns, round by round, so that whatever else the machine does hits all of them; figures are medians.
+Contenders take turns, round by round, so that whatever else the machine does hits all of them; figures are medians.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from ..kernels.engine.runtime import device_name
+from ..kernels.engine.tokenizer import Tokenizer
+from ..kernels.fetch import SMOLLM2_135M_INSTRUCT, fetch
+from ..kernels.shelf import find_bundle
+from .contender import PROMPT, Contender, Ours
+from .distance import distance, page_windows
+from .peers import PEERS, PeerFailed, PeerKind, open_peers
 
-from ..kernels.bundle.loader import open_bundle
-from ..kernels.engine.model import choose_build
-from ..kernels.engine.runtime import FolderCache, Runtime, device_name
-from ..kernels.fetch import compiled_dir
-from ..kernels.shelf import Shelved, find_bundle
+__all__ = ["FULL", "QUICK", "bandwidth", "measure", "ratios"]
 
-__all__ = ["compare", "kl_divergence", "measure"]
-
-Logits = npt.NDArray[np.float32]
-_ROUNDS = 3
+type Rates = dict[tuple[str, int], list[float]]
+QUICK, FULL = 3, 15  # rounds
 _STEPS = 8  # decoded per round
-_PREFILLED = 128  # tokens, as in the figures of the engines it is compared with
 _BANDWIDTH_BYTES = 256 << 20
-_TEXT_TOKENS = 192
+_WINDOW = 64  # tokens of the page that are read in one piece
+_WINDOWS = 8
+_REFERENCE = "f32"
 
 
 def measure(
     model: str = "smollm2-135m-instruct",
     precisions: Sequence[Any] = ("f32", "bf16", "int8"),
     streams: Sequence[int] = (1, 4, 8, 16),
+    *,
+    rounds: int = QUICK,
+    kinds: Sequence[PeerKind] = PEERS,
+    python: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Everything, as JSON. Builds that are not in the cache are made first."""
-    shelved: dict[tuple[str, int], Shelved] = {}
+    """Everything, as JSON. Builds and peers that are not in the cache are made first; python: what peers are made with.
+
+    A peer that fails is named under `absent`, with the reason.
+    """
+    load = [os.getloadavg()[0]]
+    builds = {}
     for precision in precisions:
         for count in streams:
             progress(f"building {precision}, {count} slots")
-            shelved[precision, count] = find_bundle(model, precision=precision, slots=count)
-    decoded: dict[tuple[str, int], list[float]] = {key: [] for key in shelved}
-    prefilled: dict[tuple[str, int], list[float]] = {key: [] for key in shelved}
-    sizes: dict[str, int] = {}
-    for count in streams:
-        running = {precision: _open(shelved[precision, count]) for precision in precisions}
-        for turn in range(_ROUNDS + 1):  # the first one warms up
-            for precision, runtime in running.items():
-                progress(f"{count} streams, round {turn}, {precision}")
-                rates = _prefill_rate(runtime), _decode_rate(runtime)
-                if turn:
-                    prefilled[precision, count].append(rates[0])
-                    decoded[precision, count].append(rates[1])
-        sizes |= {precision: _parameter_bytes(runtime) for precision, runtime in running.items()}
-    progress("memory bandwidth")
-    bandwidth = _bandwidth()
-    progress("distance from float32")
+            builds[precision, count] = find_bundle(model, precision=precision, slots=count)
+    ours = {name: Ours({count: builds[name, count] for count in streams}) for name in precisions}
+    peers, absent = open_peers(fetch(SMOLLM2_135M_INSTRUCT), kinds=kinds, python=python, progress=progress)
+    try:
+        running: dict[str, Contender] = {**ours, **peers}
+        read: list[float] = []
+        decoded, prefilled = _race(running, absent, streams, rounds, progress, lambda: read.append(bandwidth()))
+        sizes = {name: contender.weight_bytes for name, contender in running.items()}
+        memory = max(read)  # of all rounds: what else runs can only take from it
+        progress("distance from float32")
+        distances = _distances(running, absent, ours)
+    finally:
+        for peer in peers.values():
+            peer.close()
+    load.append(os.getloadavg()[0])
+    tables = {"decode": _table(decoded), "prefill": _table(prefilled)}
+    names = [name for name in peers if name not in absent]
     return {
         "model": model,
-        "model_id": next(iter(shelved.values())).model_id.hex(),
+        "model_id": next(iter(builds.values())).model_id.hex(),
         "device": device_name(),
-        "bandwidth_gb_per_s": round(bandwidth / 1e9, 2),
-        "decode_tokens_per_s": _table(decoded),
-        "prefill_tokens_per_s": _table(prefilled),
+        "cores": os.cpu_count(),
+        "load_average": [round(value, 1) for value in load],
+        "rounds": rounds,
+        "peers": {name: peers[name].version for name in names},
+        "absent": absent,
+        "bandwidth_gb_per_s": round(memory / 1e9, 2),
+        "decode_tokens_per_s": tables["decode"],
+        "prefill_tokens_per_s": tables["prefill"],
         "first_token_ms": {
-            name: {count: round(1000 * _PREFILLED / rate, 1) for count, rate in row.items()}
-            for name, row in _table(prefilled).items()
+            name: {count: round(1000 * len(PROMPT) / rate, 1) for count, rate in row.items()}
+            for name, row in tables["prefill"].items()
         },
         "bandwidth_fraction": {
-            name: round(row[str(streams[0])] / streams[0] * sizes[name] / bandwidth, 3)
-            for name, row in _table(decoded).items()
+            name: {count: round(rate / int(count) * sizes[name] / memory, 3) for count, rate in row.items()}
+            for name, row in tables["decode"].items()
         },
-        "distance": {
-            precision: compare(_open(shelved["f32", streams[0]]), _open(shelved[precision, streams[0]]))
-            for precision in precisions
-            if precision != "f32" and "f32" in precisions
+        "ratio_to_best_peer": {
+            what: ratios({name: table[name] for name in precisions}, {name: table[name] for name in names})
+            for what, table in tables.items()
         },
+        "distance": distances,
     }
 
 
-def compare(reference: Runtime, other: Runtime) -> dict[str, float]:
-    """KL divergence and perplexities over one text, which the reference writes by itself, greedily."""
-    tokens = [1, 2, 3]
-    rows = []
-    for position in range(_TEXT_TOKENS):
-        rows.append(_logits(reference, tokens[position], position))
-        if position + 1 == len(tokens):
-            tokens.append(int(rows[-1].argmax()))
-    expected = np.stack(rows)
-    found = np.stack([_logits(other, token, position) for position, token in enumerate(tokens[:_TEXT_TOKENS])])
-    # greedy choices would flatter: each next token is drawn from the reference's distribution, the same for both
-    draw = np.random.default_rng(1)
-    text = [int(draw.choice(row.shape[0], p=_probabilities(row))) for row in expected]
-    perplexities = [_perplexity(part, text) for part in (expected, found)]
-    return {
-        "kl": round(kl_divergence(expected, found), 6),
-        "greedy_agreement": round(float((expected.argmax(1) == found.argmax(1)).mean()), 4),
-        "perplexity_ratio": round(perplexities[1] / perplexities[0], 5),
-        "largest_logit_error": round(float(np.abs(expected - found).max()), 4),
+def ratios(
+    ours: Mapping[str, Mapping[str, float]], theirs: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Each of our rates by the best of theirs in the same column, and `best_peer`'s names. Empty without peers."""
+    if not theirs:
+        return {}
+    columns = next(iter(ours.values()))
+    best = {count: max(theirs, key=lambda name: theirs[name][count]) for count in columns}
+    found: dict[str, Any] = {
+        name: {count: round(rate / theirs[best[count]][count], 3) for count, rate in row.items()}
+        for name, row in ours.items()
     }
+    return found | {"best_peer": best}
 
 
-def kl_divergence(expected: Logits, found: Logits) -> float:
-    """Mean over rows of KL(expected ‖ found), in nats."""
-    p, q = _log_softmax(expected), _log_softmax(found)
-    return float((np.exp(p) * (p - q)).sum(axis=1).mean())
+def _race(
+    running: dict[str, Contender],
+    absent: dict[str, str],
+    streams: Sequence[int],
+    rounds: int,
+    progress: Callable[[str], None],
+    between: Callable[[], None],
+) -> tuple[Rates, Rates]:
+    """Decode and prefill rates by contender and number of streams. Takes those that fail out of `running`.
+
+    between: called before each round.
+    """
+    decoded: Rates = {}
+    prefilled: Rates = {}
+    for count in streams:
+        for turn in range(rounds + 1):  # the first one warms up
+            between()
+            for name, contender in list(running.items()):
+                progress(f"{count} streams, round {turn}, {name}")
+                try:
+                    if turn == 0:
+                        contender.streams(count)
+                    read, spoke = contender.prefill(), contender.decode(_STEPS)
+                except PeerFailed as error:
+                    absent[name] = str(error)
+                    del running[name]
+                    continue
+                if turn:
+                    prefilled.setdefault((name, count), []).append(len(PROMPT) / read)
+                    decoded.setdefault((name, count), []).append(count * _STEPS / spoke)
+    present = running.keys()
+    return (
+        {key: rates for key, rates in decoded.items() if key[0] in present},
+        {key: rates for key, rates in prefilled.items() if key[0] in present},
+    )
 
 
-def _open(shelved: Shelved) -> Runtime:
-    bundle = open_bundle(shelved.folder, expected=shelved.model_id)
-    return Runtime(bundle, choose_build(bundle, shelved.build_id), cache=FolderCache(compiled_dir()))
+def _distances(
+    running: Mapping[str, Contender], absent: dict[str, str], ours: Mapping[str, Ours]
+) -> dict[str, dict[str, float]]:
+    """Of every contender from our float32, over a page; that of another engine in float32 says how exact we are."""
+    if _REFERENCE not in ours:
+        return {}
+    reference = ours[_REFERENCE]
+    text = reference.runtime.bundle.tokenizer
+    assert text is not None
+    windows = page_windows(Tokenizer(text).encode, _WINDOWS, _WINDOW)
+    expected = reference.logits(windows)  # type: ignore[arg-type]
+    found = {}
+    for name, contender in running.items():
+        if contender is reference:
+            continue
+        try:
+            logits = contender.logits(windows)  # type: ignore[arg-type]
+        except PeerFailed as error:
+            absent[name] = f"its logits: {error}"
+            continue
+        found[name] = distance(expected, logits[..., : expected.shape[-1]], windows)
+    return found
 
 
-def _logits(runtime: Runtime, token: int, position: int) -> Logits:
-    now, at = np.zeros(runtime.build.slots, np.int32), np.zeros(runtime.build.slots, np.int32)
-    now[0], at[0] = token, position
-    (logits,) = runtime.run(runtime.role("decode"), now, at, np.int32(position))
-    row: Logits = np.asarray(logits)[0].copy()
-    return row
-
-
-def _decode_rate(runtime: Runtime) -> float:
-    """Tokens per second of all slots together, behind the prompts that `_prefill_rate` has read."""
-    slots, decode = runtime.build.slots, runtime.role("decode")
-    tokens = np.arange(slots, dtype=np.int32) + 5
-    began = time.perf_counter()
-    for step in range(_STEPS):
-        position = _PREFILLED + step
-        (logits,) = runtime.run(decode, tokens, np.full(slots, position, np.int32), np.int32(position))
-        tokens = np.asarray(logits).argmax(axis=1).astype(np.int32)
-    return slots * _STEPS / (time.perf_counter() - began)
-
-
-def _prefill_rate(runtime: Runtime) -> float:
-    """Tokens per second of one prompt."""
-    chunk, prefill = runtime.build.chunk, runtime.role("prefill")
-    tokens = np.arange(chunk, dtype=np.int32) + 5
-    began = time.perf_counter()
-    for start in range(0, _PREFILLED, chunk):
-        (logits,) = runtime.run(prefill, tokens, np.int32(0), np.int32(start), np.int32(chunk - 1))
-    np.asarray(logits)
-    return _PREFILLED / (time.perf_counter() - began)
-
-
-def _parameter_bytes(runtime: Runtime) -> int:
-    return sum(runtime.bundle.parameter(runtime.build, name).size_bytes for name in runtime.build.parameters)
-
-
-def _bandwidth() -> float:
+def bandwidth() -> float:
     """Bytes per second that all cores together read from memory."""
     import jax
 
@@ -162,24 +185,8 @@ def _bandwidth() -> float:
     return _BANDWIDTH_BYTES / best
 
 
-def _table(found: dict[tuple[str, int], list[float]]) -> dict[str, dict[str, float]]:
+def _table(found: Rates) -> dict[str, dict[str, float]]:
     table: dict[str, dict[str, float]] = {}
-    for (precision, count), rates in found.items():
-        table.setdefault(precision, {})[str(count)] = round(statistics.median(rates), 1)
+    for (name, count), rates in found.items():
+        table.setdefault(name, {})[str(count)] = round(statistics.median(rates), 1)
     return table
-
-
-def _log_softmax(rows: Logits) -> npt.NDArray[np.float64]:
-    wide = rows.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    result: npt.NDArray[np.float64] = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    return result
-
-
-def _probabilities(row: Logits) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = np.exp(_log_softmax(row[None]))[0]
-    return found
-
-
-def _perplexity(rows: Logits, text: list[int]) -> float:
-    return float(np.exp(-_log_softmax(rows)[np.arange(len(text)), text].mean()))

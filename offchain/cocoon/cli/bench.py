@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
+
+from ..kernels.errors import KernelError
 
 __all__ = ["bench"]
 
@@ -101,25 +104,58 @@ def sandbox(as_json: bool, transactions: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(_PRECISIONS), help="Repeatable.")
 @click.option("--streams", multiple=True, type=click.IntRange(1, 64), help="Answers at once. Repeatable.")
-def inference(as_json: bool, precisions: tuple[str, ...], streams: tuple[int, ...]) -> None:
-    """The engine on SmolLM2-135M: decode and prefill tokens per second, and the distance of each precision from f32."""
-    from ..bench.inference import measure
+@click.option("--full", is_flag=True, help="Five times as many rounds.")
+@click.option("--peers/--no-peers", default=True, help="Other engines beside ours (installs them on first use).")
+@click.option("--peer-python", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Runs the peers.")
+@click.option("--device", type=click.Choice(["cuda"]), help="A Llama-shaped model on a graphics card, by its bounds.")
+def inference(
+    as_json: bool,
+    precisions: tuple[str, ...],
+    streams: tuple[int, ...],
+    full: bool,
+    peers: bool,
+    peer_python: Path | None,
+    device: str | None,
+) -> None:
+    """The engine on SmolLM2-135M beside llama.cpp and transformers: decode and prefill rates, distance from f32."""
+    from ..bench.inference import FULL, QUICK, measure
+    from ..bench.peers import PEERS
 
+    if device is not None:
+        from ..bench.card import measure_card, need_card
+
+        try:
+            need_card()
+        except KernelError as error:
+            raise click.ClickException(str(error)) from error
+        counts, rounds = streams or (1, 4, 8, 16), FULL if full else QUICK
+        found = measure_card(streams=counts, rounds=rounds, progress=lambda line: click.echo(line, err=True))
+        click.echo(json.dumps(found, indent=2))
+        return
     figures = measure(
         precisions=precisions or ("f32", "bf16", "int8"),
         streams=streams or (1, 4, 8, 16),
+        rounds=FULL if full else QUICK,
+        kinds=PEERS if peers else (),
+        python=peer_python,
         progress=lambda line: click.echo(line, err=True),
     )
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
-    for title in ("decode_tokens_per_s", "prefill_tokens_per_s", "first_token_ms"):
+    for title in ("decode_tokens_per_s", "prefill_tokens_per_s", "first_token_ms", "bandwidth_fraction"):
         click.echo(title.replace("_", " "))
-        for precision, row in figures[title].items():
-            click.echo(f"  {precision:<6}" + "".join(f"{count:>6}: {value:>8}" for count, value in row.items()))
-    for precision, distance in figures["distance"].items():
-        click.echo(f"{precision} against f32: " + ", ".join(f"{name} {value}" for name, value in distance.items()))
-    click.echo(f"memory: {figures['bandwidth_gb_per_s']} GB/s on {figures['device']}")
+        _show(figures[title])
+    for what, table in figures["ratio_to_best_peer"].items():
+        if table:
+            click.echo(f"{what}: ratio to the best peer")
+            _show(table)
+    for name, found in figures["distance"].items():
+        click.echo(f"{name} against f32: " + ", ".join(f"{what} {value}" for what, value in found.items()))
+    for name, reason in figures["absent"].items():
+        click.echo(f"{name} is not among the peers: {reason}")
+    load = " to ".join(map(str, figures["load_average"]))
+    click.echo(f"memory: {figures['bandwidth_gb_per_s']} GB/s on {figures['device']}; load average {load}")
 
 
 @bench.command()
@@ -142,3 +178,8 @@ def overhead(as_json: bool, model: str, streams: tuple[int, ...], tokens: int, p
     click.echo(f"first token, protocol alone: {ceiling['first_token_ms_alone_p50']} ms at p50")
     for count, row in figures.get("streams", {}).items():
         click.echo(f"{count} streams: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))
+
+
+def _show(table: dict[str, dict[str, object]]) -> None:
+    for name, row in table.items():
+        click.echo(f"  {name:<18}" + "".join(f"{count:>4}: {value:>9}" for count, value in row.items()))

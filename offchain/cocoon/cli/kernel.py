@@ -39,6 +39,9 @@ def kernel() -> None:
 @click.option(
     "--chunk", default=64, show_default=True, type=click.IntRange(1, 4096), help="Tokens a prefill step reads."
 )
+@click.option(
+    "--parts", default=1, show_default=True, type=click.IntRange(1, 256), help="How many devices may share a layer."
+)
 @click.option("--name", help="The model's name; the source's if not given.")
 @click.option("--licence", help="An SPDX expression; needed where the source names none.")
 @click.option(
@@ -52,6 +55,7 @@ def build(
     slots: int,
     capacity: int | None,
     chunk: int,
+    parts: int,
     name: str | None,
     licence: str | None,
     examples: tuple[str, ...],
@@ -64,7 +68,7 @@ def build(
     from ..kernels.fetch import compiled_dir
 
     options = [
-        BuildOptions(precision, slots, capacity, chunk)  # type: ignore[arg-type]
+        BuildOptions(precision, slots, capacity, chunk, parts)  # type: ignore[arg-type]
         for precision in dict.fromkeys(precisions or ("f32",))
     ]
     with _bars() as show:
@@ -86,7 +90,7 @@ def build(
 def inspect(bundle: Path, as_json: bool) -> None:
     """Check BUNDLE as a worker would, programs included, and say what it is."""
     from ..kernels.bundle.audit import audit_build, audit_step
-    from ..kernels.bundle.loader import open_bundle
+    from ..kernels.bundle.loader import open_bundle, parts_of
 
     with _bars() as show:
         opened = open_bundle(bundle, progress=show)
@@ -111,6 +115,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
                 "exporter": made.exporter,
                 "slots": made.slots,
                 "capacity": made.capacity,
+                "parts": parts_of(opened, made),
                 "parameter_bytes": sum(opened.parameter(made, name).size_bytes for name in made.parameters),
                 "state_bytes": sum(tensor.size_bytes for tensor in made.state),
                 "programs": [f"{p.role} {p.sha256[:12]} ({p.bytes} bytes)" for p in made.programs],

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from ..bundle.manifest import Build, Generate, Tensor, Tolerance
+from ..errors import UnsupportedModel
 from .precision import Precision
 
 __all__ = ["Arrays", "Blueprint", "BuildOptions", "Made", "Source"]
@@ -18,12 +19,20 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """slots, capacity, chunk: for `generate`. capacity None: the model's context."""
+    """slots, capacity, chunk: for `generate`. capacity None: the model's context. parts: how many devices may share a
+    layer (tensor parallel).
+    """
 
     precision: Precision = "f32"
     slots: int = 8
     capacity: int | None = None
     chunk: int = 64
+    parts: int = 1
+
+    def only_whole(self, what: str) -> None:
+        """Raises UnsupportedModel where parts are asked for."""
+        if self.parts != 1:
+            raise UnsupportedModel(f"{what} can't be cut into {self.parts} parts: only decoders can")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..errors import UnsupportedModel
 from .blueprint import Arrays, BuildOptions, Made
 from .export import EXPORTER, PLATFORMS, Exported, export_program, specs
 from .parameters import prepare
+from .tensor_parallel import part_of, split_decode, split_layout, split_prefill
 from .transformer import CacheShape, TransformerConfig, decode, prefill
 
 __all__ = ["GOLDEN_DECODED", "GOLDEN_TOP", "Decoder", "matrix_names", "rope_tables", "vector_names"]
@@ -63,7 +64,7 @@ class Decoder:
     def make(self, options: BuildOptions) -> Made:
         config = self._config
         capacity = options.capacity or config.context_length
-        shape = CacheShape(options.slots, capacity)
+        shape, parts = CacheShape(options.slots, capacity), options.parts
         if not options.chunk <= capacity <= config.context_length or capacity % options.chunk or capacity % shape.block:
             raise UnsupportedModel(
                 f"a capacity of {capacity} tokens is not possible: it must be a multiple of {options.chunk} and "
@@ -75,11 +76,18 @@ class Decoder:
             programs[made.sha256] = made.data
             return made.sha256, len(made.data)
 
-        parameters, steps = prepare(self._weights, matrix_names(config), vector_names(config), options.precision, keep)
-        state = _state(config, shape)
+        cut = partial(split_layout, config, parts) if parts > 1 else _whole
+        names = matrix_names(config), vector_names(config)
+        parameters, steps = prepare(self._weights, *names, options.precision, keep, cut)
+        state = _state(config, shape, parts)
+        if parts > 1:
+            part_of(config, parts)
+            functions = [partial(f, config, options.precision, shape, parts) for f in (split_prefill, split_decode)]
+        else:
+            functions = [partial(f, config, options.precision, shape) for f in (prefill, decode)]
         roles = {
             "prefill": (
-                partial(prefill, config, options.precision, shape),
+                functions[0],
                 [
                     Tensor("tokens", "i32", (options.chunk,)),
                     Tensor("slot", "i32", ()),
@@ -89,7 +97,7 @@ class Decoder:
                 [Tensor("logits", "f32", (config.vocabulary,))],
             ),
             "decode": (
-                partial(decode, config, options.precision, shape),
+                functions[1],
                 [
                     Tensor("tokens", "i32", (options.slots,)),
                     Tensor("positions", "i32", (options.slots,)),
@@ -100,11 +108,10 @@ class Decoder:
         }
         made: list[Program] = []
         for role, (function, inputs, outputs) in roles.items():
-            names = list(parameters)
             exported = export_program(
-                partial(_flat, function, names, len(state)),
+                partial(_flat, function, list(parameters), len(state)),
                 specs([*parameters.values(), *state, *inputs]),
-                donated=range(len(names), len(names) + len(state)),
+                donated=range(len(parameters), len(parameters) + len(state)),
             )
             sha256, size = keep(exported)
             made.append(Program(role, sha256, size, tuple(inputs), tuple(outputs)))  # type: ignore[arg-type]
@@ -119,6 +126,7 @@ class Decoder:
             steps=tuple(steps),
             state=tuple(state),
             programs=tuple(made),
+            split=() if parts == 1 else _split(self._config, parts, parameters, state),
         )
         return Made(build, programs)
 
@@ -148,7 +156,24 @@ def _flat(function: Any, names: Sequence[str], states: int, *values: Any) -> lis
     return [logits, *state]
 
 
-def _state(config: TransformerConfig, shape: CacheShape) -> list[Tensor]:
-    lines, head_dim, capacity = shape.slots * config.kv_heads, config.head_dim, shape.capacity
-    keys = [Tensor(f"keys.{i}", "f32", (lines, head_dim, capacity)) for i in range(config.layers)]
-    return keys + [Tensor(f"values.{i}", "f32", (lines, capacity, head_dim)) for i in range(config.layers)]
+def _state(config: TransformerConfig, shape: CacheShape, parts: int = 1) -> list[Tensor]:
+    lines, head_dim, capacity = shape.slots * config.kv_heads // parts, config.head_dim, shape.capacity
+    first = () if parts == 1 else (parts,)
+    keys = [Tensor(f"keys.{i}", "f32", (*first, lines, head_dim, capacity)) for i in range(config.layers)]
+    return keys + [Tensor(f"values.{i}", "f32", (*first, lines, capacity, head_dim)) for i in range(config.layers)]
+
+
+def _whole(name: str) -> None:
+    """No weight is cut."""
+
+
+def _split(
+    config: TransformerConfig, parts: int, parameters: Mapping[str, Tensor], state: Sequence[Tensor]
+) -> tuple[str, ...]:
+    """Names of all arrays whose first axis are the parts."""
+    cut = [
+        tensor.name
+        for name, tensor in parameters.items()
+        if split_layout(config, parts, name.removesuffix(".scale")) is not None
+    ]
+    return (*cut, *(tensor.name for tensor in state))

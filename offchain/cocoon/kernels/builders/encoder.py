@@ -95,6 +95,7 @@ class Encoder:
         self._config, self._weights = config, weights
 
     def make(self, options: BuildOptions) -> Made:
+        options.only_whole("an encoder")
         config, programs = self._config, dict[str, bytes]()
 
         def keep(made: Exported) -> tuple[str, int]:

@@ -81,6 +81,7 @@ class _Function:
     outputs: tuple[Tensor, ...]
 
     def make(self, options: BuildOptions) -> Made:
+        options.only_whole("a function")
         exported = export_program(self.flat, specs(self.inputs))
         program = Program("map", exported.sha256, len(exported.data), self.inputs, self.outputs)
         build = Build("mixed", PLATFORMS, EXPORTER, 0, 0, 0, (), (), (), (program,))  # type: ignore[arg-type]

@@ -20,7 +20,17 @@ from jax import lax
 
 from .precision import Linear, Precision
 
-__all__ = ["CacheShape", "TransformerConfig", "decode", "prefill"]
+__all__ = [
+    "CacheShape",
+    "Model",
+    "TransformerConfig",
+    "decode",
+    "decode_attention",
+    "decode_step",
+    "prefill",
+    "prefill_attention",
+    "prefill_step",
+]
 
 Array = Any
 _BLOCK = 128
@@ -58,7 +68,7 @@ class CacheShape:
         return min(_BLOCK, self.capacity)
 
 
-class _Model:
+class Model:
     """Weights by name, with what they are multiplied by."""
 
     def __init__(self, config: TransformerConfig, precision: Precision, weights: Mapping[str, Array]) -> None:
@@ -94,9 +104,13 @@ class _Model:
     def close(self, rows: Array, mixed: Array, layer: str) -> Array:
         """The rest of a layer, after attention."""
         rows = rows + self.linear(mixed, f"{layer}.attention_out")
+        return rows + self.feed_forward(rows, layer)
+
+    def feed_forward(self, rows: Array, layer: str) -> Array:
+        """What is added to the rows at a layer's end."""
         wide = self.linear(self.norm(rows, f"{layer}.feed_forward_norm"), f"{layer}.gate_up")
         gate, up = jnp.split(wide, 2, axis=1)
-        return rows + self.linear(jax.nn.silu(gate) * up, f"{layer}.down")
+        return self.linear(jax.nn.silu(gate) * up, f"{layer}.down")
 
     def logits(self, rows: Array) -> Array:
         return self.linear(self.norm(rows, "output_norm"), "embedding" if self.config.tied else "output")
@@ -117,20 +131,33 @@ def decode(
     Returns (logits [B, vocabulary], cache). cache: keys of every layer, then values of every layer. An idle slot writes
     to its position, too: give it the first one that holds nothing.
     """
-    model, cache = _Model(config, precision, weights), list(cache)
+    model, cache = Model(config, precision, weights), list(cache)
     rows = model.embed(tokens)
-    at = jnp.repeat(positions, config.kv_heads)  # [B·K]
-    lines = jnp.arange(shape.slots * config.kv_heads)
-    blocks = highest // shape.block + 1
+    step = decode_step(config, shape, positions, highest)
     for i in range(config.layers):
-        query, key, value = model.heads(rows, f"layers.{i}", positions)
-        keys = cache[i].at[lines, :, at].set(key.reshape(-1, config.head_dim))
-        values = cache[config.layers + i].at[lines, at].set(value.reshape(-1, config.head_dim))
-        cache[i], cache[config.layers + i] = keys, values
-        grouped = query.reshape(shape.slots * config.kv_heads, -1, config.head_dim)
-        mixed = _attend(grouped, keys, values, at[:, None, None], blocks, shape.block)
-        rows = model.close(rows, mixed.reshape(shape.slots, -1), f"layers.{i}")
+        here = (cache[i], cache[config.layers + i])
+        mixed, (cache[i], cache[config.layers + i]) = decode_attention(model, f"layers.{i}", here, rows, shape, step)
+        rows = model.close(rows, mixed, f"layers.{i}")
     return model.logits(rows), cache
+
+
+def decode_step(config: TransformerConfig, shape: CacheShape, positions: Array, highest: Array) -> tuple[Array, ...]:
+    """What all layers of `decode` share: positions, and where in the cache they are."""
+    at = jnp.repeat(positions, config.kv_heads)  # [B·K]
+    return positions, at, jnp.arange(shape.slots * config.kv_heads), highest // shape.block + 1
+
+
+def decode_attention(
+    model: Model, layer: str, cache: tuple[Array, Array], rows: Array, shape: CacheShape, step: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, Array]]:
+    """Mixed values [B, H·d] of one layer, and its keys and values with those of `rows`. step: by `decode_step`."""
+    config, (positions, at, lines, blocks) = model.config, step
+    query, key, value = model.heads(rows, layer, positions)
+    keys = cache[0].at[lines, :, at].set(key.reshape(-1, config.head_dim))
+    values = cache[1].at[lines, at].set(value.reshape(-1, config.head_dim))
+    grouped = query.reshape(shape.slots * config.kv_heads, -1, config.head_dim)
+    mixed = _attend(grouped, keys, values, at[:, None, None], blocks, shape.block)
+    return mixed.reshape(shape.slots, -1), (keys, values)
 
 
 def prefill(
@@ -149,24 +176,41 @@ def prefill(
     Returns (logits [vocabulary] after token `last` of the chunk, cache). What is padded behind `last` lands at
     positions that no token attends to before it is overwritten.
     """
-    model, cache = _Model(config, precision, weights), list(cache)
-    count, groups = tokens.shape[0], config.kv_heads
-    positions = start + jnp.arange(count, dtype=jnp.int32)
-    rows, row = model.embed(tokens), slot * groups
-    blocks = (start + count + shape.block - 1) // shape.block
-    visible = jnp.tile(positions, config.heads // groups)[None, :, None]  # [1, G·C, 1]
+    model, cache = Model(config, precision, weights), list(cache)
+    positions = start + jnp.arange(tokens.shape[0], dtype=jnp.int32)
+    rows = model.embed(tokens)
+    step = prefill_step(config, shape, positions, slot, start)
     for i in range(config.layers):
-        query, key, value = model.heads(rows, f"layers.{i}", positions)
-        keys = lax.dynamic_update_slice(cache[i], key.transpose(1, 2, 0), (row, 0, start))
-        values = lax.dynamic_update_slice(cache[config.layers + i], value.transpose(1, 0, 2), (row, start, 0))
-        cache[i], cache[config.layers + i] = keys, values
-        mine = [lax.dynamic_slice_in_dim(whole, row, groups) for whole in (keys, values)]
-        grouped = query.reshape(count, groups, -1, config.head_dim).transpose(1, 2, 0, 3)  # [K, G, C, d]
-        stacked = grouped.reshape(groups, -1, config.head_dim)
-        mixed = _attend(stacked, mine[0], mine[1], visible, blocks, shape.block)
-        ordered = mixed.reshape(groups, -1, count, config.head_dim).transpose(2, 0, 1, 3)
-        rows = model.close(rows, ordered.reshape(count, -1), f"layers.{i}")
+        here = (cache[i], cache[config.layers + i])
+        mixed, (cache[i], cache[config.layers + i]) = prefill_attention(model, f"layers.{i}", here, rows, shape, step)
+        rows = model.close(rows, mixed, f"layers.{i}")
     return model.logits(lax.dynamic_slice_in_dim(rows, last, 1))[0], cache
+
+
+def prefill_step(
+    config: TransformerConfig, shape: CacheShape, positions: Array, slot: Array, start: Array
+) -> tuple[Array, ...]:
+    """As `decode_step`, of a chunk of one slot."""
+    row, count = slot * config.kv_heads, positions.shape[0]
+    blocks = (start + count + shape.block - 1) // shape.block
+    visible = jnp.tile(positions, config.heads // config.kv_heads)[None, :, None]  # [1, G·C, 1]
+    return positions, row, start, blocks, visible
+
+
+def prefill_attention(
+    model: Model, layer: str, cache: tuple[Array, Array], rows: Array, shape: CacheShape, step: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, Array]]:
+    """As `decode_attention`, of a chunk [C, ...] of one slot. step: by `prefill_step`."""
+    config, (positions, row, start, blocks, visible) = model.config, step
+    count, groups = rows.shape[0], config.kv_heads
+    query, key, value = model.heads(rows, layer, positions)
+    keys = lax.dynamic_update_slice(cache[0], key.transpose(1, 2, 0), (row, 0, start))
+    values = lax.dynamic_update_slice(cache[1], value.transpose(1, 0, 2), (row, start, 0))
+    mine = [lax.dynamic_slice_in_dim(whole, row, groups) for whole in (keys, values)]
+    grouped = query.reshape(count, groups, -1, config.head_dim).transpose(1, 2, 0, 3)  # [K, G, C, d]
+    mixed = _attend(grouped.reshape(groups, -1, config.head_dim), mine[0], mine[1], visible, blocks, shape.block)
+    ordered = mixed.reshape(groups, -1, count, config.head_dim).transpose(2, 0, 1, 3)
+    return ordered.reshape(count, -1), (keys, values)
 
 
 def _rotate(heads: Array, cos: Array, sin: Array) -> Array:

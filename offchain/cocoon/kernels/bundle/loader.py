@@ -27,12 +27,14 @@ __all__ = [
     "Bundle",
     "model_id_of",
     "open_bundle",
+    "parts_of",
     "program_name",
     "shard_name",
 ]
 
 MANIFEST, TOKENIZER, TEMPLATE, GOLDEN = "manifest.json", "tokenizer.json", "chat_template.jinja", "golden.safetensors"
 _CHUNK_LIMITS = (1 << 16, 1 << 26)
+_MOST_PARTS = 256
 
 
 def program_name(sha256: str) -> str:
@@ -189,6 +191,7 @@ def _check_build(bundle: Bundle, build: Build) -> None:
         for name in step.inputs:
             if name not in bundle.stored:
                 raise BundleInvalid(f"a step takes {name!r}, which is not stored")
+    parts_of(bundle, build)
     needed = sum(bundle.parameter(build, name).size_bytes for name in set(build.parameters))
     needed += sum(tensor.size_bytes for tensor in build.state)
     needed += sum(t.size_bytes for program in build.programs for t in (*program.inputs, *program.outputs))
@@ -198,6 +201,23 @@ def _check_build(bundle: Bundle, build: Build) -> None:
         _check_generate(core, build)
     else:
         _check_map(core, build)
+
+
+def parts_of(bundle: Bundle, build: Build) -> int:
+    """How many devices may share the arrays of a build: the first axis of all it names as split; 1 if there are none.
+
+    Raises BundleInvalid.
+    """
+    known = {name: bundle.parameter(build, name) for name in build.parameters} | {t.name: t for t in build.state}
+    if unknown := set(build.split) - known.keys():
+        raise BundleInvalid(f"split {min(unknown)!r} is neither a parameter nor state")
+    parts = {known[name].shape[:1] for name in build.split}
+    if not parts:
+        return 1
+    first = parts.pop()
+    if parts or first == () or not 2 <= first[0] <= _MOST_PARTS:
+        raise BundleInvalid(f"arrays that are split have one first axis, of 2 to {_MOST_PARTS} parts")
+    return first[0]
 
 
 def _check_generate(core: Core, build: Build) -> None:

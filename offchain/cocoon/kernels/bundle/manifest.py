@@ -183,7 +183,8 @@ class Build:
 
     exporter: the serialization generation, jax's release and its calling convention. slots, capacity (tokens per slot)
     and chunk (tokens per prefill) are 0 for `map`. A build has one number of slots, because results differ in their
-    last bits between numbers of slots: the build's id says which bits to expect.
+    last bits between numbers of slots: the build's id says which bits to expect. split: parameters and state whose
+    first axis are parts, which several devices may share among them.
     """
 
     precision: Literal["f32", "bf16", "int8", "mixed"]
@@ -196,9 +197,11 @@ class Build:
     steps: tuple[Step, ...]
     state: tuple[Tensor, ...]
     programs: tuple[Program, ...]
+    split: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _named(self.exporter)
+        _distinct("split", list(self.split))
         _distinct("platforms", list(self.platforms))
         _distinct("state", [tensor.name for tensor in self.state])
         _within("slots", self.slots, 0, 4096)

@@ -13,9 +13,10 @@ __all__ = ["from_json", "to_json"]
 
 
 def to_json(value: Any) -> Any:
-    """Dataclasses as objects, tuples as lists."""
+    """Dataclasses as objects, tuples as lists. A field that has its default is left out: one value has one text."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        present = [field for field in fields(value) if getattr(value, field.name) != field.default]
+        return {field.name: to_json(getattr(value, field.name)) for field in present}
     if isinstance(value, tuple | list):
         return [to_json(inner) for inner in value]
     return value
@@ -64,6 +65,9 @@ def _read_record(kind: Any, value: Any, where: str) -> Any:
     if absent:
         raise BundleInvalid(f"{where} lacks {', '.join(absent)}")
     hints = _hints(kind)
+    for name in value:
+        if known[name].default is not MISSING and value[name] == to_json(known[name].default):
+            raise BundleInvalid(f"{where}.{name} is {_brief(value[name])}, which is said by leaving it out")
     read = {name: _read(hints[name], inner, f"{where}.{name}") for name, inner in value.items()}
     try:
         return kind(**read)

@@ -30,7 +30,9 @@ type Event = Started | Token | Finished
 
 @dataclass(slots=True)
 class Metrics:
-    """Counted since the start. first_token_sec: of the last answer that began."""
+    """Counted since the start; `snapshot.EngineSnapshot` makes rates of it. first_token_sec: of the last answer that
+    began; first_tokens answers began, first_tokens_sec after they were asked for in all.
+    """
 
     requests: int = 0
     finished: int = 0
@@ -42,6 +44,8 @@ class Metrics:
     decode_sec: float = 0.0
     prefill_sec: float = 0.0
     first_token_sec: float = 0.0
+    first_tokens: int = 0
+    first_tokens_sec: float = 0.0
     queue: int = 0
     busy_slots: int = 0
     slots: int = 0
@@ -238,6 +242,8 @@ class Batcher:
         if len(slot.computed) == len(tokens):
             row = np.asarray(logits)
             self._metrics.first_token_sec = time.monotonic() - task.since
+            self._metrics.first_tokens += 1
+            self._metrics.first_tokens_sec += self._metrics.first_token_sec
             self._take(slot, row)
         self._metrics.prefill_sec += time.monotonic() - began
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import serialize_executable
 
@@ -19,6 +18,7 @@ from ..bundle.manifest import Build, Tensor
 from ..bundle.safetensors import NUMPY
 from ..errors import BundleInvalid, MemoryExceeded
 from ..progress import Progress, ProgressCallback, silent
+from .mesh import Placement
 
 __all__ = ["Compiled", "CompiledCache", "FolderCache", "NoCache", "Runtime", "compiled_key", "device_name"]
 
@@ -71,26 +71,37 @@ def compiled_key(bundle: Bundle, sha256: str) -> str:
 
 
 def device_name() -> str:
-    """What compiled programs are for: `cpu`, or the card's name."""
+    """What compiled programs are for: `cpu`, or the card's name, and how many of them there are."""
     device = jax.devices()[0]
-    return "cpu" if device.platform == "cpu" else f"{device.platform}-{device.device_kind}".replace(" ", "-")
+    name = "cpu" if device.platform == "cpu" else f"{device.platform}-{device.device_kind}".replace(" ", "-")
+    return name if jax.device_count() == 1 else f"{name}-x{jax.device_count()}"
 
 
 class Runtime:
     """Not for use by two threads at once."""
 
     def __init__(
-        self, bundle: Bundle, build: Build, *, cache: CompiledCache | None = None, progress: ProgressCallback = silent
+        self,
+        bundle: Bundle,
+        build: Build,
+        *,
+        cache: CompiledCache | None = None,
+        progress: ProgressCallback = silent,
+        devices: Sequence[Any] | None = None,
     ) -> None:
         """Prepares, audits, compiles. Raises BundleInvalid, BundleUnavailable or MemoryExceeded.
 
-        Progress phase `compile`, in programs.
+        devices: None takes all that the build's parts can be shared among. In several processes (`jax.distributed`)
+        each makes the same calls in the same order. Progress phase `compile`, in programs.
         """
         platform = jax.devices()[0].platform
         if {"gpu": "cuda"}.get(platform, platform) not in build.platforms:
             raise BundleInvalid(f"this build is for {', '.join(build.platforms)}; this machine has {platform}")
         self.bundle, self.build = bundle, build
-        self._cache: CompiledCache = NoCache() if cache is None else cache
+        self.placement = Placement(bundle, build, devices)
+        # The names of compiled programs stand for all devices of one process.
+        nameable = devices is None and jax.process_count() == 1
+        self._cache: CompiledCache = NoCache() if cache is None or not nameable else cache
         parameters = [bundle.parameter(build, name) for name in build.parameters]
         self.programs: list[Compiled] = []
         states = range(len(parameters), len(parameters) + len(build.state))
@@ -106,7 +117,7 @@ class Runtime:
     def reset(self) -> None:
         """Zeroes the state."""
         self._state = []  # first, so that both are never held
-        self._state = [jnp.zeros(tensor.shape, NUMPY[tensor.dtype]) for tensor in self.build.state]
+        self._state = [self.placement.zeros(tensor) for tensor in self.build.state]
 
     def run(self, index: int, *inputs: Any) -> tuple[Any, ...]:
         """Calls a program: its outputs, still being computed maybe. The state goes in and comes back changed."""
@@ -121,12 +132,13 @@ class Runtime:
         return next(index for index, program in enumerate(self.build.programs) if program.role == name)
 
     def _plan(self, parameters: Sequence[Tensor]) -> int:
-        """Bytes it will need, known before any of them is taken."""
-        build, limit = self.build, self.bundle.limits.memory_bytes
-        fixed = sum(tensor.size_bytes for tensor in parameters)
+        """Bytes the devices of this process will need together, known before any of them is taken."""
+        build, limit, placement = self.build, self.bundle.limits.memory_bytes, self.placement
+        fixed = sum(placement.bytes_each(tensor) for tensor in parameters)
         fixed += max(compiled.temporary_bytes for compiled in self.programs)
         fixed += max(sum(t.size_bytes for t in (*p.inputs, *p.outputs)) for p in build.programs)
-        state = sum(tensor.size_bytes for tensor in build.state)
+        fixed *= placement.local
+        state = sum(placement.bytes_each(tensor) for tensor in build.state) * placement.local
         if fixed + state > limit:
             fits = max(0, limit - fixed) * build.slots // state if state else 0
             advice = f"; {fits} slots would fit: use a build of fewer slots" if build.slots else ""
@@ -144,25 +156,41 @@ class Runtime:
             if key not in compiled:
                 compiled[key] = self._compile(part, ())
             results = compiled[key].call(*(self.bundle.array(name) for name in step.inputs))
-            made |= {tensor.name: array for tensor, array in zip(step.outputs, results, strict=True)}
+            # at once: one device need not hold all of them
+            made |= {
+                t.name: self.placement.place(t.name, array) for t, array in zip(step.outputs, results, strict=True)
+            }
         taken = {
-            name: made[name] if name in made else jnp.asarray(np.array(self.bundle.array(name)))
+            name: made[name] if name in made else self.placement.place(name, np.array(self.bundle.array(name)))
             for name in dict.fromkeys(build.parameters)
         }
         return [taken[name].block_until_ready() for name in build.parameters]
+
+    def _layout(self, part: Audited) -> dict[str, Any]:
+        """Where a program's arguments and results are."""
+        if not self.placement.laid_out:
+            return {}
+        outer = {tensor.name for program in self.build.programs for tensor in (*program.inputs, *program.outputs)}
+        inner = {*self.build.parameters, *(tensor.name for tensor in self.build.state)} - outer
+        lay = [
+            tuple(self.placement.sharding(t.name if t.name in inner else None) for t in tensors)
+            for tensors in (part.arguments, part.results)
+        ]
+        return {"in_shardings": lay[0], "out_shardings": lay[1]}
 
     def _compile(self, part: Audited, donated: Sequence[int]) -> Compiled:
         arguments, results, what = part.arguments, part.results, part.what
         key = compiled_key(self.bundle, part.sha256)
         kept = self._cache.get(key)
         if kept is not None:
-            loaded = _load(kept, len(arguments), len(results))
+            loaded = _load(kept, len(arguments), len(results), self.placement.devices if donated else None)
             if loaded is not None:
                 return loaded
         specs = [jax.ShapeDtypeStruct(t.shape, NUMPY[t.dtype]) for t in arguments]  # type: ignore[no-untyped-call]
         began = time.monotonic()
         try:
-            compiled = jax.jit(part.exported.call, donate_argnums=tuple(donated)).lower(*specs).compile()
+            laid = self._layout(part) if donated else {}
+            compiled = jax.jit(part.exported.call, donate_argnums=tuple(donated), **laid).lower(*specs).compile()
         except Exception as error:  # a compiler on somebody else's program
             raise BundleInvalid(f"{what} can't be compiled: {type(error).__name__} {str(error)[:200]}") from error
         if time.monotonic() - began > self.bundle.limits.compile_sec:
@@ -172,12 +200,13 @@ class Runtime:
         return Compiled(compiled, _temporary(compiled))
 
 
-def _load(data: bytes, arguments: int, results: int) -> Compiled | None:
+def _load(data: bytes, arguments: int, results: int, devices: Sequence[Any] | None) -> Compiled | None:
     """A program compiled before; None if this release can't load it."""
     in_tree = jax.tree.structure((tuple(range(arguments)), {}))
     out_tree = jax.tree.structure(tuple(range(results)))
     try:
-        compiled = serialize_executable.deserialize_and_load(data, in_tree, out_tree)
+        several = devices if devices is not None and len(devices) > 1 else jax.local_devices()[:1]
+        compiled = serialize_executable.deserialize_and_load(data, in_tree, out_tree, execution_devices=several)
     except Exception:  # another release's, or damaged: compiling again is always possible  # noqa: BLE001
         return None
     return Compiled(compiled, _temporary(compiled))
