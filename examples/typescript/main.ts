@@ -3,11 +3,11 @@
 //   TONCENTER=http://127.0.0.1:8081/api/v2/jsonRPC GLOBAL_ID=-217 REGISTRY=... WORKER=0 MODEL=... MNEMONIC="24 words"
 //   node main.ts ask "Why is the sky blue?"       node main.ts finish        (a day later: the dispute window)
 import { createHash } from 'node:crypto';
-import { Address, Cell, SendMode, contractAddress, internal, toNano, type TupleReader } from '@ton/core';
+import { Address, Cell, Dictionary, SendMode, contractAddress, internal, toNano, type TupleReader } from '@ton/core';
 import { keyPairFromSeed, mnemonicToPrivateKey } from '@ton/crypto';
 import { TonClient, WalletContractV4 } from '@ton/ton';
 import {
-    KIND, OP, beginClose, claimVoucher, domain, escrowInit, finishClose, hashOf, openEscrow, postJob, readDelivery, workerAddress,
+    KIND, OP, beginClose, claimVoucher, domain, escrowInit, finishClose, hashOf, modelTerms, openEscrow, postJob, readDelivery, workerAddress,
 } from './protocol.ts';
 import { fromBlob, openResponse, sealRequest } from './seal.ts';
 
@@ -74,9 +74,11 @@ const received = async (of: Address, op: number) =>
         .filter((body) => body.bits.length >= 32 && body.beginParse().loadUint(32) === op);
 
 async function open(deposit: bigint, termSec: number) {
-    const terms = await get(worker, 'get_model_terms', modelId);
-    if (!terms.readBoolean()) fail('this worker does not offer this model');
-    const accepted = numbers(terms, 5);
+    const worksWith = await get(worker, 'get_worker_data');
+    numbers(worksWith, 13);
+    const models = worksWith.readCellOpt();
+    const accepted = models && Dictionary.loadDirect(Dictionary.Keys.BigUint(256), modelTerms, models).get(modelId);
+    if (!accepted) return fail('this worker does not offer this model');
     await send(toNano('0.01')); // deployed, the escrow can be asked for its fees; this comes back when it is closed
     await until('the deployment', () => client.isContractDeployed(escrow));
     const clientKey = BigInt(`0x${voucherKeys.publicKey.toString('hex')}`);
@@ -94,7 +96,7 @@ async function ask(prompt: string) {
     const attested = binding!.refs[0].beginParse();
     const [sessionKey, hpkeKeyHash] = [attested.loadUintBig(256), attested.loadUintBig(256)];
 
-    const published = (await received(worker, OP.setIdentity)).map((body) => body.refs[0]);
+    const published = (await received(worker, OP.attest)).map((body) => body.refs[0]);
     const hpkeKey = published.find((key) => hashOf(key) === hpkeKeyHash) ?? fail('read more of the worker’s transactions for its key');
     const requestBinding = domain(KIND.forcedReceipt, channel).storeAddress(worker).storeUint(modelId, 256).endCell();
     const { request, secret } = sealRequest({ prompt, max_tokens: 64 }, fromBlob(hpkeKey), requestBinding);

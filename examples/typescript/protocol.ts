@@ -1,6 +1,6 @@
 // Addresses, messages and signed statements of Cocoon's contracts, written down from contracts/scheme.tlb.
 import { readFileSync } from 'node:fs';
-import { Address, Cell, beginCell, contractAddress, type Slice, type StateInit } from '@ton/core';
+import { Address, Cell, beginCell, contractAddress, type DictionaryValue, type Slice, type StateInit } from '@ton/core';
 import { sign, signVerify } from '@ton/crypto';
 
 const compiled = (name: string) =>
@@ -21,12 +21,19 @@ export const escrowInit = (registry: Address, client: Address, worker: Address, 
 
 // ---- messages; every one has an opcode and a query id ----
 
-export const OP = { setIdentity: 0xc0c00203, deliverJob: 0xc0c00305 };
+export const OP = { attest: 0xc0c00203, deliverJob: 0xc0c00305 };
 
 /** `most`: ModelTerms, the highest prices per million tokens, floor fee and shortest duration the client accepts. */
 export const openEscrow = (clientKey: bigint, deposit: bigint, modelId: bigint, termSec: number, most: bigint[]) =>
     uints([0xc0c00301, 32], [1, 64], [clientKey, 256], [deposit, 64], [modelId, 256], [termSec, 32], [0, 1])
         .storeRef(uints([most[0], 64], [most[1], 64], [most[2], 64], [most[3], 64], [most[4], 32])).endCell();
+/** One model of a worker's offer: prices per million tokens (prompt, cached, completion), least fee, least duration of a forced job. */
+export const modelTerms: DictionaryValue<bigint[]> = {
+    serialize: (terms, to) => {
+        terms.forEach((value, place) => to.storeUint(value, place < 4 ? 64 : 32));
+    },
+    parse: (from) => [64, 64, 64, 64, 32].map((bits) => from.loadUintBig(bits)),
+};
 export const postJob = (maxFee: bigint, durationSec: number, request: Cell) =>
     uints([0xc0c00303, 32], [2, 64], [maxFee, 64], [durationSec, 32]).storeRef(request).endCell();
 export const beginClose = () => uints([0xc0c00308, 32], [3, 64]).endCell();

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from pytoniq_core import Address, Cell
 
+from .attestation.trust import TrustedRoot, banner
 from .chain.base import ChainTransaction
 from .chain.boc import parse_roots, to_boc
 from .chain.delivery import WalletOrder, deliver
@@ -48,7 +49,7 @@ class Request:
     dry_run: bool
     as_json: bool
     trust_build: bool
-    unattested_understood: bool
+    allow_simulated_tee: bool
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,9 +69,9 @@ class Request:
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (needs --yes or --dry-run).")
 @click.option("--trust-build", is_flag=True, help="Deploy contracts/build as committed, without recompiling.")
-@click.option("--i-understand-nothing-is-attested", "unattested_understood", is_flag=True)
+@click.option("--allow-simulated-tee", is_flag=True, help="Accept another root than Intel's: nothing is confidential.")
 def main(network: str, **options: Any) -> None:
-    """Deploy Cocoon's Registry and Slashing contracts."""
+    """Deploy Cocoon's Registry, Slashing and Attestation contracts."""
     request = Request(network=NetworkName(network), **options)
     try:
         result = asyncio.run(_run(request))
@@ -90,7 +91,7 @@ async def _run(request: Request) -> dict[str, Any]:
     _check_build(request)
     wallet = _wallet(request)
     rules = _rules(request, wallet)
-    check_for_network(rules, request.network, unattested_understood=request.unattested_understood)
+    check_for_network(rules, request.network, allow_simulated_tee=request.allow_simulated_tee)
     if request.offline is not None:
         return _sign_offline(request, request.offline, wallet, rules)
     return await _deploy(request, wallet, rules)
@@ -108,13 +109,19 @@ async def _deploy(request: Request, wallet: Wallet, rules: Rules) -> dict[str, A
         if request.dry_run:
             return result
         transactions: list[ChainTransaction] = []
-        if todo.contracts:
+        if todo.transfers():
             _confirm(request, f"send {format_ton(todo.total_nano)} from this wallet")
             sent = await wallet.send_all(chain, todo.transfers())
             transactions = await trace(chain, sent)
-        await verify(chain, todo.contracts)
+        await verify(chain, [contract for contract in wanted.contracts if _is_fresh(contract, todo)])
         await verify(chain, wanted.contracts, data_too=False)
         return _done(request, result, transactions, wanted.contracts)
+
+
+def _is_fresh(contract: PlannedContract, todo: Plan) -> bool:
+    """Whether its data must be exactly the planned one: it was deployed just now, or has just got its policy."""
+    deployed = any(contract.address == one.address for one in todo.contracts)
+    return deployed or (contract.name == "Attestation" and bool(todo.sync_nano))
 
 
 def _sign_offline(request: Request, path: Path, wallet: Wallet, rules: Rules) -> dict[str, Any]:
@@ -153,12 +160,11 @@ def _read_signed(path: Path) -> Cell:
 
 
 async def _send_signed(request: Request, message: Cell) -> dict[str, Any]:
-    wallet, contracts = planned_in(message)
+    wallet, wanted = planned_in(message)
     order = WalletOrder.of(message)
     config = load_global_config(request.network, request.global_config)
     async with await LiteChain.open(config) as chain:
         check_network(request.network, chain.global_id)
-        wanted = Plan(contracts, 0)
         account = await chain.account(wallet)
         _show_plan(request, wallet, wanted, await missing(chain, wanted), None, account.balance)
         _say(request, f"signed with seqno {order.seqno}, valid until {_utc(order.valid_until)}")
@@ -172,8 +178,8 @@ async def _send_signed(request: Request, message: Cell) -> dict[str, Any]:
             )
         _confirm(request, "send it")
         transactions = await trace(chain, await deliver(chain, message))
-        await verify(chain, contracts)
-        return _done(request, result, transactions, contracts)
+        await verify(chain, wanted.contracts)
+        return _done(request, result, transactions, wanted.contracts)
 
 
 # ---- input ----
@@ -253,6 +259,8 @@ def _show_plan(
     if rules is not None:
         for name, value in rules_to_json(rules).items():
             _say(request, f"          {name} = {value}")
+        if (warning := banner(TrustedRoot(rules.attestation_root))) is not None:
+            _say(request, warning)
     if todo.fees_nano:
         _say(request, f"costs     {format_ton(todo.total_nano)} at most, {format_ton(todo.fees_nano)} of it fees")
         _say(

@@ -1,4 +1,4 @@
-"""Putting a Registry and a Slashing contract on a network: plan, message, verification.
+"""Putting Registry, Slashing and Attestation on a network: plan, message, verification.
 
 Everything in a plan follows from the rules and the committed code, so two people who plan the same rules get the same
 addresses. The contracts are sent in one wallet transaction, whose message can be signed on a machine without a network.
@@ -7,7 +7,7 @@ addresses. The contracts are sent in one wallet transaction, whose message can b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytoniq_core import Address, Cell
@@ -17,9 +17,18 @@ from cocoon_sandbox.boc import count_cells
 from .chain.base import Chain
 from .chain.cells import Reader, Unreadable
 from .chain.wallet import Transfer, format_ton
-from .deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from .contracts_build import load
+from .deployment import (
+    Deployment,
+    Rules,
+    attestation_data,
+    attestation_state_init,
+    registry_state_init,
+    slashing_state_init,
+)
 from .errors import DeployError
-from .fees import Prices
+from .fees import Fees, Prices
+from .wire.registry import RegistryStorage, SyncAttestation
 
 __all__ = ["MAINNET_PRICES", "Plan", "PlannedContract", "missing", "plan", "planned_in", "verify"]
 
@@ -34,11 +43,12 @@ MAINNET_PRICES = Prices(
 
 @dataclass(frozen=True, slots=True)
 class PlannedContract:
-    """A contract to deploy with `value_nano`, which it keeps as rent."""
+    """A contract to deploy with `value_nano`, which it keeps as rent. `data`: what it holds when all is done."""
 
     name: str
     state_init: Cell
     value_nano: int
+    data: Cell
 
     @property
     def address(self) -> Address:
@@ -51,7 +61,7 @@ class PlannedContract:
 
     @property
     def data_hash(self) -> bytes:
-        digest: bytes = self.state_init.refs[1].hash
+        digest: bytes = self.data.hash
         return digest
 
     def to_json(self) -> dict[str, Any]:
@@ -66,30 +76,34 @@ class PlannedContract:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`fees_nano` is an upper estimate of what the wallet pays on top of the contracts' values."""
+    """`fees_nano` is an upper estimate of what the wallet pays on top of the contracts' values. `sync_nano` goes with
+    the message that has the Registry give Attestation its policy; 0 if that has happened.
+    """
 
+    registry: Address
     contracts: tuple[PlannedContract, ...]
     fees_nano: int
+    sync_nano: int
 
     @property
     def total_nano(self) -> int:
-        return sum(contract.value_nano for contract in self.contracts) + self.fees_nano
+        return sum(contract.value_nano for contract in self.contracts) + self.sync_nano + self.fees_nano
 
     def transfers(self) -> list[Transfer]:
         """The messages that carry it out. They don't bounce, so that a racing deployment costs nothing but its rent."""
-        return [
+        made = [
             Transfer(contract.address, contract.value_nano, None, contract.state_init, bounce=False)
             for contract in self.contracts
         ]
+        if self.sync_nano:
+            made.append(Transfer(self.registry, self.sync_nano, SyncAttestation(0).to_cell(), None, bounce=False))
+        return made
 
 
 def plan(rules: Rules, prices: Prices = MAINNET_PRICES) -> Plan:
     """What the deployment of `rules` consists of and costs."""
-    registry, slashing = registry_state_init(rules), slashing_state_init()
-    contracts = (
-        PlannedContract("Registry", registry, _rent(registry, prices)),
-        PlannedContract("Slashing", slashing, _rent(slashing, prices)),
-    )
+    registry = registry_state_init(rules)
+    contracts = _contracts(registry, prices)
     if contracts[0].address != Deployment.of(rules).registry:
         raise DeployError(
             "the Registry's address is not what its StateInit gives; rebuild with `cocoon contracts build`"
@@ -98,7 +112,21 @@ def plan(rules: Rules, prices: Prices = MAINNET_PRICES) -> Plan:
     for contract in contracts:
         cells, bits = count_cells(contract.state_init)
         fees += 2 * prices.forward_fee(bits, cells + 2)
-    return Plan(contracts, fees)
+    return Plan(contracts[0].address, contracts, fees, Fees(prices).sync_attestation())
+
+
+def _contracts(registry: Cell, prices: Prices) -> tuple[PlannedContract, ...]:
+    """What belongs to a Registry with this StateInit."""
+    address = Address((0, registry.hash))
+    first_policy = RegistryStorage.from_cell(registry.refs[1]).measurements.attestation
+    return tuple(
+        PlannedContract(name, init, _rent(init, prices), init.refs[1] if data is None else data)
+        for name, init, data in (
+            ("Registry", registry, None),
+            ("Slashing", slashing_state_init(), None),
+            ("Attestation", attestation_state_init(address), attestation_data(address, first_policy)),
+        )
+    )
 
 
 def _rent(state_init: Cell, prices: Prices) -> int:
@@ -107,15 +135,19 @@ def _rent(state_init: Cell, prices: Prices) -> int:
 
 
 async def missing(chain: Chain, wanted: Plan) -> Plan:
-    """`wanted` without the contracts that are on the network already. DeployError if an address holds other code."""
-    absent = []
+    """`wanted` without what has been done already. DeployError if an address holds other code."""
+    absent, ready = [], False
     for contract in wanted.contracts:
         account = await chain.account(contract.address)
         if account.status in ("nonexist", "uninit"):
             absent.append(contract)
         elif account.status != "active" or account.code_hash != contract.code_hash:
             raise DeployError(f"{contract.name} {_name(contract)} is {account.status} with other code than planned")
-    return Plan(tuple(absent), wanted.fees_nano if absent else 0)
+        elif contract.name == "Attestation":
+            ready = account.data is not None and bool(account.data.refs)
+    if ready and not absent:
+        return replace(wanted, contracts=(), fees_nano=0, sync_nano=0)
+    return replace(wanted, contracts=tuple(absent))
 
 
 async def verify(chain: Chain, contracts: Sequence[PlannedContract], *, data_too: bool = True) -> None:
@@ -135,8 +167,8 @@ async def verify(chain: Chain, contracts: Sequence[PlannedContract], *, data_too
             )
 
 
-def planned_in(message: Cell) -> tuple[Address, tuple[PlannedContract, ...]]:
-    """(wallet, contracts) of a signed deployment message. DeployError if it is something else."""
+def planned_in(message: Cell) -> tuple[Address, Plan]:
+    """(wallet, plan) of a signed deployment message. DeployError if it is something else."""
     try:
         outer = Reader(message)
         outer.expect(0b10, 2, "signed external message")
@@ -144,18 +176,26 @@ def planned_in(message: Cell) -> tuple[Address, tuple[PlannedContract, ...]]:
         wallet = outer.address()
         body = Reader(message.refs[-1])
         body.skip(512 + 32 + 32 + 32 + 8)
-        contracts = []
+        sent = []
         while body.bits_left >= 8:
             body.skip(8)
-            contracts.append(_deployment_in(Reader(body.ref())))
+            sent.append(_sent(Reader(body.ref())))
     except (Unreadable, IndexError) as error:
         raise DeployError(f"this file holds no signed deployment: {error}") from error
-    if wallet is None or not contracts:
+    if wallet is None or not sent:
         raise DeployError("this file holds no signed deployment; make one with --offline")
-    return wallet, tuple(contracts)
+    return wallet, _plan_of(sent)
 
 
-def _deployment_in(message: Reader) -> PlannedContract:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    to: Address
+    value_nano: int
+    state_init: Cell | None
+    body: Cell | None
+
+
+def _sent(message: Reader) -> _Sent:
     message.skip(4)
     message.address()
     to = message.address()
@@ -163,20 +203,34 @@ def _deployment_in(message: Reader) -> PlannedContract:
     message.coins()
     message.coins()
     message.skip(96)
-    if message.uint(2) != 0b11:
-        raise Unreadable("it sends a message that deploys nothing")
-    init = message.ref()
-    names = {
-        slashing_state_init().refs[0].hash: "Slashing",
-        registry_state_init(Rules(owner=_NOBODY)).refs[0].hash: "Registry",
-    }
-    contract = PlannedContract(names.get(init.refs[0].hash, "unknown contract"), init, value)
-    if to != contract.address:
-        raise Unreadable("it sends a StateInit to another address than its own")
-    return contract
+    init = None
+    if message.uint(1):
+        if not message.uint(1):
+            raise Unreadable("it holds a StateInit where none of ours lies")
+        init = message.ref()
+    if to is None:
+        raise Unreadable("it sends a message to nobody")
+    return _Sent(to, value, init, message.ref() if message.uint(1) else None)
 
 
-_NOBODY = Address((0, bytes(32)))
+def _plan_of(sent: Sequence[_Sent]) -> Plan:
+    """What these messages deploy, in full or in part. DeployError if they do anything else."""
+    registry = next(
+        (item.state_init for item in sent if item.state_init and item.state_init.refs[0].hash == load("Registry").hash),
+        None,
+    )
+    if registry is None:
+        raise DeployError("this file deploys no Registry of this version; make one with --offline")
+    known = {contract.address: contract for contract in _contracts(registry, MAINNET_PRICES)}
+    contracts, sync_nano = [], 0
+    for item in sent:
+        if item.to in known and item.state_init is not None and item.to == Address((0, item.state_init.hash)):
+            contracts.append(replace(known[item.to], value_nano=item.value_nano))
+        elif item.to == Address((0, registry.hash)) and item.body == SyncAttestation(0).to_cell():
+            sync_nano = item.value_nano
+        else:
+            raise DeployError(f"this file also sends a message to {item.to.to_str()}: that is no part of a deployment")
+    return Plan(Address((0, registry.hash)), tuple(contracts), 0, sync_nano)
 
 
 def _name(contract: PlannedContract) -> str:

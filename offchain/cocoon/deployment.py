@@ -10,7 +10,16 @@ from dataclasses import dataclass, fields
 
 from pytoniq_core import Address, Cell
 
+from .attestation.trust import INTEL_ROOT_KEY
 from .contracts_build import CompiledContract, load
+from .wire.attestation import (
+    AttestationIdentity,
+    AttestationPolicy,
+    AttestationStorage,
+    SharedCollateral,
+    TcbStatusCode,
+    TcbStoreIdentity,
+)
 from .wire.common import Policy, PolicyChildren, child_address, state_init
 from .wire.escrow import EscrowIdentity
 from .wire.registry import Measurements, Rebuilders, RegistryStorage
@@ -20,6 +29,9 @@ from .wire.worker import WorkerIdentityData
 __all__ = [
     "Deployment",
     "Rules",
+    "attestation_data",
+    "attestation_policy",
+    "attestation_state_init",
     "policy",
     "registry_data",
     "registry_state_init",
@@ -34,13 +46,17 @@ class Rules:
 
     `rebuilders` are Ed25519 public keys, `rebuild_threshold` of which must agree on a measurement. Without any, none
     can be allowed: clients name their own until governance has appointed rebuilders.
+
+    What the chain demands of an enclave: `attestation_root`, the P-256 key x || y (64 bytes) of the CA at the root of
+    all evidence; `accepted_statuses`, names of `TcbStatusCode`; TD attributes as the report's 8 bytes read as one
+    number; `max_block_age` in masterchain blocks. `measurements` are allowed from the start: whoever joins sees them in
+    the first data that the Registry's address commits to.
     """
 
     owner: Address
     rebuilders: tuple[int, ...] = ()
     rebuild_threshold: int = 1
     change_delay_sec: int = 7 * 86400
-    attestation_required: bool = False
     min_stake_nano: int = 10 * 10**9
     min_bond_nano: int = 2 * 10**9
     miss_penalty_nano: int = 10**9
@@ -49,13 +65,20 @@ class Rules:
     slash_reporter_bps: int = 1000
     slash_client_bps: int = 1000
     volume_burn_bps: int = 100
-    lease_sec: int = 7 * 86400
     max_term_sec: int = 30 * 86400
     dispute_sec: int = 86400
     grace_sec: int = 60
     notice_sec: int = 86400
     evidence_sec: int = 7 * 86400
     unbonding_sec: int = 45 * 86400
+    measurements: tuple[int, ...] = ()
+    attestation_root: bytes = INTEL_ROOT_KEY
+    accepted_statuses: tuple[str, ...] = ("UP_TO_DATE", "SW_HARDENING_NEEDED")
+    required_attributes: int = 0
+    forbidden_attributes: int = 0
+    min_evaluation_number: int = 0
+    max_block_age: int = 1600
+    lease_sec: int = 7 * 86400
 
 
 @dataclass(frozen=True)
@@ -90,6 +113,16 @@ class Deployment:
     def slashing(self) -> Address:
         return slashing_address()
 
+    @property
+    def attestation(self) -> Address:
+        code = load("Attestation")
+        return child_address(_hash(code), code.depth, AttestationIdentity(self.registry).to_cell())
+
+    def tcb_store(self, fmspc: int) -> Address:
+        """Where Attestation keeps the TCB levels of this family of platforms."""
+        code = load("TcbStore")
+        return child_address(_hash(code), code.depth, TcbStoreIdentity(self.attestation, fmspc).to_cell())
+
 
 def slashing_data() -> Cell:
     code = load("Escrow")
@@ -105,11 +138,35 @@ def slashing_state_init() -> Cell:
     return state_init(load("Slashing").code, slashing_data())
 
 
+def attestation_state_init(registry: Address) -> Cell:
+    return state_init(load("Attestation").code, AttestationIdentity(registry).to_cell())
+
+
+def attestation_data(registry: Address, first_policy: AttestationPolicy) -> Cell:
+    """What Attestation holds once the Registry has given it its first policy."""
+    nothing = SharedCollateral(None, None, None, None)
+    return AttestationStorage(registry, 0, first_policy, None, None, nothing).to_cell()
+
+
 def policy(rules: Rules, version: int = 1) -> Policy:
     """The first policy; a later one takes the current version + 1."""
-    escrow = load("Escrow")
+    escrow, attestation = load("Escrow"), load("Attestation")
+    children = PolicyChildren(_hash(escrow), escrow.depth, slashing_address(), _hash(attestation), attestation.depth)
     shared = {name: getattr(rules, name) for name in _POLICY_FIELDS}
-    return Policy(version=version, children=PolicyChildren(_hash(escrow), escrow.depth, slashing_address()), **shared)
+    return Policy(version=version, children=children, **shared)
+
+
+def attestation_policy(rules: Rules, version: int = 1) -> AttestationPolicy:
+    """The first demands on enclaves; later ones take the current version + 1."""
+    shared = {name: getattr(rules, name) for name in _ATTESTATION_FIELDS}
+    return AttestationPolicy(
+        version=version,
+        root_key_x=int.from_bytes(rules.attestation_root[:32]),
+        root_key_y=int.from_bytes(rules.attestation_root[32:]),
+        accepted_statuses=sum(1 << TcbStatusCode[name] for name in set(rules.accepted_statuses)),
+        store_code=load("TcbStore").code,
+        **shared,
+    )
 
 
 def rebuilders(rules: Rules) -> Rebuilders:
@@ -124,12 +181,18 @@ def registry_data(rules: Rules) -> Cell:
         next_index=0,
         change_delay_sec=rules.change_delay_sec,
         policy_version=1,
-        attestation_required=rules.attestation_required,
         policy=policy(rules),
         worker_code_hash=_hash(worker),
         worker_code_depth=worker.depth,
         worker_code=worker.code,
-        measurements=Measurements(0, 0, {}, {}, rebuilders(rules)),
+        measurements=Measurements(
+            len(rules.measurements),
+            0,
+            dict.fromkeys(rules.measurements),
+            {},
+            rebuilders(rules),
+            attestation_policy(rules),
+        ),
         proposal=None,
     )
     return storage.to_cell()
@@ -139,6 +202,9 @@ def registry_state_init(rules: Rules) -> Cell:
     return state_init(load("Registry").code, registry_data(rules))
 
 
+_ATTESTATION_FIELDS = (
+    "required_attributes", "forbidden_attributes", "min_evaluation_number", "max_block_age", "lease_sec",
+)  # fmt: skip
 _POLICY_FIELDS = tuple(f.name for f in fields(Policy) if f.name not in ("version", "children"))
 
 

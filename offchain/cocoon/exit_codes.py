@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .contracts_build import ContractsError, contracts_dir
 
-__all__ = ["ExitCode", "exit_codes", "render"]
+__all__ = ["ExitCode", "exit_codes", "explain", "render"]
 
 _CONTRACTS = ("registry", "worker", "escrow", "slashing", "attestation")
 _ENUM = re.compile(r"^enum (?P<contract>\w+)Error \{\n(?P<body>.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -66,6 +66,18 @@ def exit_codes(root: Path | None = None) -> list[ExitCode]:
     if len(set(codes)) != len(codes):
         raise ContractsError("two errors have the same exit code; every contract has a range of its own")
     return sorted(found, key=lambda entry: entry.code)
+
+
+def explain(code: int) -> str:
+    """`DebugEnclave (523): what it means; what to do`, for logs. An installed package has no sources to read."""
+    try:
+        entry = next((entry for entry in exit_codes() if entry.code == code), None)
+    except ContractsError:
+        entry = None
+    if entry is not None:
+        return f"{entry.name} ({code}): {entry.meaning}; {entry.remedy}"
+    machine = {number: f"{meaning}; {remedy}" for number, meaning, remedy in _MACHINE}
+    return f"exit code {code}: {machine.get(str(code), 'see docs/errors.md')}"
 
 
 def render(codes: list[ExitCode]) -> str:

@@ -234,6 +234,22 @@ class Fees:
         """Any message of a worker's operator or owner."""
         return self.call("manageFees")
 
+    def attest(self) -> int:
+        """All the way to the verdict; the rest comes back with it."""
+        return self.call("attestFees")
+
+    # ---- Attestation ----
+
+    def sync_attestation(self) -> int:
+        return self.call("syncAttestationFees")
+
+    def post_collateral(self, cells: int) -> int:
+        """PostCertificate, PostCrl, PostQeIdentity with a document of so many cells."""
+        return self.call("postFees", cells)
+
+    def post_tcb_info(self, cells: int) -> int:
+        return self.call("postTcbFees", cells)
+
     def submit_evidence(self) -> int:
         return self.call("evidenceFees")
 

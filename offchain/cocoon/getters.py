@@ -105,7 +105,7 @@ def _getter(contract: str, match: re.Match[str], structs: dict[str, tuple[tuple[
     given = [part.partition(":") for part in match["parameters"].split(",") if part.strip()]
     parameters = tuple((word.strip(), _on_stack(kind.strip(), path)) for word, _, kind in given)
     result = " ".join(match["result"].split())
-    kinds = [part.strip() for part in result.removeprefix("(").removesuffix(")").split(",")]
+    kinds = [part.strip() for part in re.split(r",(?![^<]*>)", result.removeprefix("(").removesuffix(")"))]
     if result in structs:
         results = tuple((field, _on_stack(kind, path)) for field, kind in structs[result])
     else:
@@ -126,6 +126,8 @@ def _names(meaning: str, count: int) -> list[str]:
 def _on_stack(kind: str, path: Path) -> str:
     if cell := re.fullmatch(r"Cell<(\w+)>(\??)", kind):
         return f"cell with a `{cell[1]}`{', or null' if cell[2] else ''}"
+    if table := re.fullmatch(r"map<uint(\d+), (\w+)>", kind):
+        return f"cell, the root of a dictionary from {table[1]}-bit numbers to `{table[2]}`, or null"
     for pattern, words in _ON_STACK:
         if pattern.fullmatch(kind):
             return words

@@ -44,13 +44,16 @@ async def register_worker(
     bond_nano: int,
     operator: Address,
     payout: Address,
+    measurement: int,
 ) -> Registered:
     """Send RegisterWorker from `owner`, who alone can take stake and bond out again, and wait for the Worker.
+
+    measurement: of the software the owner will run; the Worker takes keys of no other enclave.
 
     RegistrationFailed with the exit code if the Registry or the new Worker refused.
     """
     value = stake_nano + bond_nano + (await Fees.of(chain)).register()
-    body = RegisterWorker(secrets.randbits(64), stake_nano, bond_nano, WorkerRoles(operator, payout))
+    body = RegisterWorker(secrets.randbits(64), stake_nano, bond_nano, WorkerRoles(operator, payout, measurement))
     sent = await owner.send(chain, deployment.registry, value, body.to_cell())
     caused = await trace(chain, sent)
     for transaction in caused:

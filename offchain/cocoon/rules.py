@@ -13,10 +13,12 @@ from typing import Any
 
 from pytoniq_core import Address
 
+from .attestation.trust import TrustedRoot
 from .chain.networks import NetworkName
 from .crypto.ed25519 import is_sound
 from .deployment import Rules
 from .errors import DeployError
+from .wire.attestation import TcbStatusCode
 
 __all__ = ["check_for_network", "check_rules", "parse_address", "parse_rules", "rules_to_json"]
 
@@ -24,9 +26,14 @@ BPS = 10_000
 BPS_MAX_REWARD = 2000
 MAX_UNBONDING_SEC = 180 * 86400
 MAX_LEASE_SEC = 366 * 86400
+MAX_BLOCK_AGE = 1600
+SEPT_VE_DISABLE = 0x0000001000000000
+NEVER_REQUIRED = 0xFF00000000000000 | 0x0000002000000000 | 0x00FFFF0FFFFFFF7F  # debug group, MIGRATABLE, reserved
 MIN_VOLUME_BURN_BPS = 10
 MAX_REBUILDERS = 16
+MAX_LISTED = 32
 _KEY = re.compile("[0-9a-fA-F]{64}")
+_ROOT = re.compile("[0-9a-fA-F]{128}")
 
 
 def parse_rules(text: str, owner: Address) -> Rules:
@@ -44,12 +51,14 @@ def parse_rules(text: str, owner: Address) -> Rules:
             raise DeployError(f"there is no rule {name}; known are {', '.join(known)}")
         if name == "owner":
             changes[name] = parse_address(value, "the rules' owner")
-        elif name == "rebuilders":
-            changes[name] = _parse_keys(value)
-        elif name == "attestation_required":
-            if not isinstance(value, bool):
-                raise DeployError(f"rule {name} must be true or false, not {value!r}")
-            changes[name] = value
+        elif name in ("rebuilders", "measurements"):
+            changes[name] = _parse_numbers(name, value)
+        elif name == "attestation_root":
+            if not isinstance(value, str) or not _ROOT.fullmatch(value):
+                raise DeployError(f"rule {name} must be a P-256 key, x then y, of 128 hex digits, not {value!r}")
+            changes[name] = bytes.fromhex(value)
+        elif name == "accepted_statuses":
+            changes[name] = _parse_statuses(value)
         else:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise DeployError(f"rule {name} must be a whole number, not {value!r}")
@@ -60,11 +69,18 @@ def parse_rules(text: str, owner: Address) -> Rules:
     return rules
 
 
-def _parse_keys(value: object) -> tuple[int, ...]:
-    """Ed25519 public keys as 64 hex digits each."""
+def _parse_numbers(name: str, value: object) -> tuple[int, ...]:
+    """Ed25519 public keys or measurements as 64 hex digits each."""
     if not isinstance(value, list) or not all(isinstance(key, str) and _KEY.fullmatch(key) for key in value):
-        raise DeployError(f"rule rebuilders must be a list of public keys of 64 hex digits each, not {value!r}")
+        raise DeployError(f"rule {name} must be a list of 64 hex digits each, not {value!r}")
     return tuple(int(key, 16) for key in value)
+
+
+def _parse_statuses(value: object) -> tuple[str, ...]:
+    known = [status.name for status in TcbStatusCode if status is not TcbStatusCode.REVOKED]
+    if not isinstance(value, list) or not value or not all(name in known for name in value):
+        raise DeployError(f"rule accepted_statuses must be a list of some of {', '.join(known)}, not {value!r}")
+    return tuple(value)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -81,6 +97,9 @@ def rules_to_json(rules: Rules) -> dict[str, Any]:
     """The inverse of `parse_rules`."""
     document = {field.name: getattr(rules, field.name) for field in fields(Rules)}
     document["owner"] = rules.owner.to_str(is_user_friendly=False)
+    document["attestation_root"] = rules.attestation_root.hex()
+    document["accepted_statuses"] = list(rules.accepted_statuses)
+    document["measurements"] = [f"{measurement:064x}" for measurement in rules.measurements]
     document["rebuilders"] = [f"{key:064x}" for key in rules.rebuilders]
     return document
 
@@ -92,10 +111,10 @@ def check_rules(rules: Rules) -> list[str]:
         value = getattr(rules, field.name)
         if isinstance(value, bool) or not isinstance(value, int):
             continue
-        bits = 64 if field.name.endswith("_nano") else 16 if field.name.endswith("_bps") else 32
+        bits = 64 if field.name.endswith(("_nano", "_attributes")) else 16 if field.name.endswith("_bps") else 32
         if not 0 <= value < 1 << bits:
             problems.append(f"{field.name} {value} does not fit {bits} bits")
-    bounds = (
+    bounds: tuple[tuple[bool, str], ...] = (
         (rules.miss_client_bps <= BPS_MAX_REWARD, f"miss_client_bps is above {BPS_MAX_REWARD}"),
         (
             rules.slash_reporter_bps + rules.slash_client_bps <= BPS_MAX_REWARD,
@@ -115,12 +134,23 @@ def check_rules(rules: Rules) -> list[str]:
         (rules.dispute_sec > 0, "dispute_sec must not be 0"),
         (rules.max_term_sec > 0, "max_term_sec must not be 0"),
         (rules.lease_sec > 0, "lease_sec must not be 0"),
+        (rules.max_block_age <= MAX_BLOCK_AGE, f"max_block_age is above {MAX_BLOCK_AGE}"),
+        (
+            not rules.forbidden_attributes & (rules.required_attributes | SEPT_VE_DISABLE),
+            "forbidden_attributes forbid what is required (SEPT_VE_DISABLE always is)",
+        ),
+        (not rules.required_attributes & NEVER_REQUIRED, "required_attributes demand what every TD must do without"),
         (rules.lease_sec <= MAX_LEASE_SEC, f"lease_sec is above {MAX_LEASE_SEC}"),
         (rules.unbonding_sec <= MAX_UNBONDING_SEC, f"unbonding_sec is above {MAX_UNBONDING_SEC}"),
         (
             rules.unbonding_sec >= rules.max_term_sec + rules.dispute_sec + rules.grace_sec + rules.evidence_sec,
             "unbonding_sec is below max_term_sec + dispute_sec + grace_sec + evidence_sec",
         ),
+    )
+    bounds += (
+        (len(rules.measurements) <= MAX_LISTED, f"there are more than {MAX_LISTED} measurements"),
+        (len(set(rules.measurements)) == len(rules.measurements), "a measurement is named twice"),
+        (0 not in rules.measurements, "no enclave has the measurement 0"),
     )
     problems += [clause for holds, clause in bounds if not holds]
     if rules.rebuilders:
@@ -142,14 +172,14 @@ def _check_rebuilders(rules: Rules) -> list[str]:
     return [clause for holds, clause in checks if not holds]
 
 
-def check_for_network(rules: Rules, network: NetworkName, *, unattested_understood: bool) -> None:
+def check_for_network(rules: Rules, network: NetworkName, *, allow_simulated_tee: bool) -> None:
     """DeployError if rules meant for development are to go to a network where others would rely on them."""
     if network is NetworkName.SANDBOX:
         return
-    if not rules.attestation_required and not unattested_understood:
+    if TrustedRoot(rules.attestation_root).simulated and not allow_simulated_tee:
         raise DeployError(
-            f"attestation_required is false: on {network} anybody could register keys that no enclave holds, and read "
-            f"every prompt. Set it in --rules, or say --i-understand-nothing-is-attested"
+            f"attestation_root is not Intel's: on {network} whoever holds its key could have any program pass for an "
+            f"enclave, and read every prompt. Leave it out of --rules, or say --allow-simulated-tee"
         )
     if rules.change_delay_sec == 0:
         raise DeployError(

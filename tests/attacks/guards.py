@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import test_attestation_attacks as attestation
 import test_channel_attacks as channel
 import test_network_attacks as network
 
@@ -98,9 +99,10 @@ GUARDS = (
         channel.test_claim_after_the_signer_has_turned_away_is_paid,
     ),
     Guard(
-        "A.11", "Registry", "registry/workers.tolk",
-        "if (st.attestationRequired) {", "if (st.attestationRequired & (msg.epoch == 0)) {",
-        network.test_open_worker_that_attested_nothing_where_it_must_returns_the_deposit,
+        "A.11", "Worker", "worker/attesting.tolk",
+        "    people.attestSeq += 1;\n",
+        "    people.attestSeq += 1;\n    st.status = WorkerStatus.Active;\n    st.leaseEnd = 0xFFFFFFFF;\n",
+        network.test_open_worker_that_attested_nothing_returns_the_deposit,
     ),
     Guard(
         "A.12", "Registry", "registry/governance.tolk",
@@ -145,6 +147,23 @@ GUARDS = (
         "A.19", "Escrow", "escrow/fees.tolk",
         "return storageFee(termSec + RENT_MARGIN_SEC,", "return storageFee(termSec * 0,",
         network.test_resting_channel_costs_rent_and_no_message,
+    ),
+    Guard(
+        "A.20", "Worker", "worker/attesting.tolk",
+        "    assert (caller.sender == calculateAttestationAddress(policy.children.load(), st.registry)) throw"
+        " WorkerError.NotAttestation;\n    var people", "    var people",
+        attestation.test_stolen_hot_wallet_brings_in_no_key_to_be_slashed_for,
+    ),
+    Guard(
+        "A.20", "Worker", "worker/attesting.tolk",
+        "(platform.keys.hash() == people.awaited!.hash()) & ", "",
+        attestation.test_stolen_hot_wallet_cannot_approve_a_program_that_signs_twice,
+    ),
+    Guard(
+        "A.21", "Worker", "worker/attesting.tolk",
+        "    if ((people.awaited != null) & (msg.attestSeq == people.attestSeq)) {\n",
+        "    people.awaited = platform.keys;\n    if (msg.attestSeq == people.attestSeq) {\n",
+        attestation.test_replaced_attestation_brings_in_no_key_that_nobody_asked_for,
     ),
     Guard(
         "B.9", "Escrow", "common/fees.tolk",

@@ -39,16 +39,16 @@ def assert_leaves_with_everything(worker: WorkerSide) -> None:
     assert worker.by_owner(WithdrawStake(2)).paid(worker.owner) == owed
 
 
-def test_open_worker_that_attested_nothing_where_it_must_returns_the_deposit(ledger: Ledger) -> None:
-    """A.11: an identity taken on the operator's word binds no channel once the rules ask for attestation; the client
-    has its deposit back and has sent no request."""
-    world, worker = market(ledger)
-    world.adopt(ChangePolicy(world.policy(2, attestation_required=True))).assert_succeeded()
-    worker.set_identity().assert_succeeded()  # the lease of before the change's delay has ended
-    world.sync(worker).assert_succeeded()
+def test_open_worker_that_attested_nothing_returns_the_deposit(ledger: Ledger) -> None:
+    """A.11: without a verdict there are no keys, whatever the operator offers: no channel is bound, the client has its
+    deposit back and has sent no request."""
+    world, _ = market(ledger)
+    worker = world.register("unattested")
+    worker.by_operator(worker.quote(), worker.attest_fees)  # its quote was refused
+    worker.set_offer().assert_succeeded()
     channel = world.channel(worker, "victim")
     opened = channel.open()
-    assert opened.one(BindRefused).reason == BindRefusal.ATTESTATION_MISSING
+    assert opened.one(BindRefused).reason == BindRefusal.NOT_ACTIVE
     assert opened.paid(channel.client, PaymentReason.REFUND) > DEPOSIT
     assert not channel.exists
 
@@ -135,7 +135,7 @@ def test_key_lost_with_its_machine_costs_the_worker_no_earnings(ledger: Ledger) 
     world, worker = market(ledger)
     channel = world.open_channel(worker)
     voucher = channel.voucher(DEPOSIT // 2)
-    worker.set_identity(key("after the fire")).assert_succeeded()
+    worker.attest(key("after the fire")).assert_succeeded()
     channel.rebind().assert_succeeded()
     binding = channel.state.binding
     assert binding is not None

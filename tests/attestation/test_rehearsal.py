@@ -258,10 +258,16 @@ def test_rehearse_with_expired_certificate_is_refused(attestation_code: Attestat
 def test_rehearse_with_altered_document_says_who_did_not_sign_it(attestation_code: AttestationCode) -> None:
     collateral = intel().publish(published())
     document = collateral.tcb_info_document
-    altered = replace(document, body=document.body.replace(b'"tcbType":0', b'"tcbType":1'))
-    found = _rehearse(attestation_code, machine().quote(REPORT), replace(collateral, tcb_info_document=altered))
-    assert found.refusal is not None
-    assert (found.refusal.step, _codes().get(found.refusal.code or 0)) == ("TCB info", "NotSignerSignature")
+    numbers, constant = (
+        (b'"tcbEvaluationDataNumber":17', b'"tcbEvaluationDataNumber":18'),
+        (b'"tcbType":0', b'"tcbType":1'),
+    )
+    for (old, new), name in ((numbers, "NotSignerSignature"), (constant, "HintScalarWrong")):
+        assert old in document.body
+        altered = replace(document, body=document.body.replace(old, new))
+        found = _rehearse(attestation_code, machine().quote(REPORT), replace(collateral, tcb_info_document=altered))
+        assert found.refusal is not None
+        assert (found.refusal.step, _codes().get(found.refusal.code or 0)) == ("TCB info", name)
 
 
 def test_rehearse_with_date_no_contract_can_hold_names_the_document(attestation_code: AttestationCode) -> None:

@@ -11,6 +11,7 @@ from ledger_chain import LedgerChain
 from pytoniq_core import Address, Cell
 
 from cocoon.chain.base import AccountState, ChainTransaction
+from cocoon.chain.blockid import BlockId
 from cocoon.errors import ChainUnavailable
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.transaction import Transaction
@@ -89,6 +90,9 @@ class View:
 
     async def time(self) -> int:
         return await self._online.time()
+
+    async def master_block(self, seqno: int | None = None) -> BlockId:
+        return await self._online.master_block(seqno)
 
     async def account(self, address: Address) -> AccountState:
         return await self._online.account(address)

@@ -93,7 +93,7 @@ class Customer:
 
     async def open(self, host: Host, deposit: int) -> None:
         channel = await self.client.open(
-            host.index, deposit=deposit, model_id=MODEL, term=20 * 86400, max_prices=PRICES, allow_unattested=True
+            host.index, deposit=deposit, model_id=MODEL, term=20 * 86400, max_prices=PRICES
         )
         self.lines.append(Line(channel, host, (await channel.state()).epoch, deposit))
 
@@ -101,7 +101,7 @@ class Customer:
         """Until that time of the chain, or no channel is left."""
         habits = [self._ask] * 3 + [self._ask_at_once] * 3 + [self._leave, self._lose_the_line, self._crash]
         if self.number % 4 == 3:
-            habits.append(self._stop_paying)
+            habits += [self._stop_paying] * 3
         while self.view.now < until and (usable := [line for line in self.lines if not line.over]):
             line, habit = self.dice.choice(usable), self.dice.choice(habits)
             try:
@@ -169,7 +169,7 @@ class Customer:
         fast._purse._promise = once  # type: ignore[method-assign]
         line.fast = None
         try:
-            await self._answer(fast, 450)
+            await self._answer(fast, 400)  # above quantum and credit, its prompt well below a quantum
         finally:
             await _abandon(fast)
 

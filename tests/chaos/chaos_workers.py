@@ -15,12 +15,14 @@ from agent_world import LocalSigner
 from chaos_chain import View
 from chaos_kernel import MODEL, PacedKernel
 from pytoniq_core import Address
+from simulated_network import SIMULATION
 
 from cocoon.agent.agent import Agent, Pace, Streaming
 from cocoon.agent.channels import ServedChannel
 from cocoon.agent.compute import Limits
 from cocoon.agent.errors import JournalError
 from cocoon.agent.journal import Journal
+from cocoon.agent.platform import Platform
 from cocoon.agent.serving import StreamSettings
 from cocoon.agent.sessions import ServedSession
 from cocoon.agent.upkeep import Offer
@@ -86,6 +88,9 @@ class Host:
         self.directory.mkdir(exist_ok=True)
         self.keys = SignerKeys(Forgetful() if self.doubles else None)
         self.signer = LocalSigner(self.keys)
+        self._platform = Platform(
+            SIMULATION.source(self.chain.now, allow_simulated_tee=True), SIMULATION.publisher(allow_simulated_tee=True)
+        )
         self.agent: Agent | None = None
         self._book: MortalBook | None = None
         self._task: asyncio.Task[None] | None = None
@@ -113,6 +118,7 @@ class Host:
             registry=self.deployment.registry,
             worker_index=self.index,
             offer=Offer(2, {MODEL: PRICES}),
+            platform=self._platform,
             limits=Limits(reserve_sec=5),
             pace=Pace(first_pause=0.05, longest_pause=0.2),
             streaming=Streaming(

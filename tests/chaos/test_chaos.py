@@ -24,12 +24,14 @@ from chaos_clients import Customer, Line, Meter
 from chaos_kernel import MODEL
 from chaos_workers import PRICES, QUANTUM, Host, Lie, install, overcharge, truncated, wrong_chunk, wrong_usage
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pytoniq_core import Address, begin_cell
+from pytoniq_core import Address
+from simulated_network import SIMULATION, simulated_rules
 
 from cocoon.agent.views import read_worker
 from cocoon.chain.wallet import Wallet
 from cocoon.client import Client
-from cocoon.deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from cocoon.deploying import plan
+from cocoon.deployment import Deployment
 from cocoon.errors import ClientError
 from cocoon.fees import Fees
 from cocoon.signer.table import Slot
@@ -80,17 +82,16 @@ def _dice(name: str) -> random.Random:
 @pytest.fixture
 async def stage(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     owner = ledger.treasury("owner", 1000 * TON)
-    deployment = Deployment.of(rules := Rules(owner=owner.address))
-    empty = begin_cell().end_cell()
-    owner.send(ledger, deployment.registry, TON, empty, state_init=registry_state_init(rules))
-    owner.send(ledger, deployment.slashing, TON, empty, state_init=slashing_state_init())
+    deployment = Deployment.of(rules := simulated_rules(owner.address))
+    for planned in plan(rules).transfers():
+        owner.send(ledger, planned.to, planned.value, planned.body, state_init=planned.state_init)
     wallets = [Wallet(_key(f"operator {number}")) for number in range(5)]
     buyers = [Wallet(_key(f"client {number}")) for number in range(_CLIENTS)]
     for wallet in (*wallets, *buyers):
         ledger.credit(wallet.address, 50 * TON)
     payouts = [Address((0, hashlib.sha256(f"payout {number}".encode()).digest())) for number in range(5)]
     for wallet, payout in zip(wallets, payouts, strict=True):
-        body = RegisterWorker(1, _STAKE, _BOND, WorkerRoles(wallet.address, payout)).to_cell()
+        body = RegisterWorker(1, _STAKE, _BOND, WorkerRoles(wallet.address, payout, SIMULATION.measurement)).to_cell()
         owner.send(ledger, deployment.registry, _STAKE + _BOND + TON, body)
 
     chain = BeatingChain(ledger, global_id=SANDBOX_GLOBAL_ID, block_sec=_BLOCK_SEC)
@@ -106,10 +107,11 @@ async def stage(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     meter = Meter(monkeypatch)
     customers = [
         Customer(
-            number, Client(view := View(chain), buyers[number], deployment), view, meter, _dice(f"client {number}")
+            number, Client(view := View(chain), buyers[number], deployment, allow_simulated_tee=True), view, meter,
+            _dice(f"client {number}"),
         )
         for number in range(_CLIENTS)
-    ]
+    ]  # fmt: skip
     async with chain.beating():
         made = Stage(ledger, chain, deployment, hosts, customers)
         for host in hosts:

@@ -75,6 +75,13 @@ class Channel:
         return EscrowStorage.from_cell(data)
 
     @property
+    def measurement(self) -> int:
+        """Of the enclave this channel is bound to."""
+        binding = self.state.binding
+        assert binding is not None, "the channel is not bound"
+        return binding.keys.measurement
+
+    @property
     def job(self) -> JobStatus:
         return JobStatus(self.state.job_status)
 
@@ -200,8 +207,10 @@ class Channel:
     def cancel_open(self, sender: Address | None = None, value: int = 10**7) -> Outcome:
         return self.send(sender or self.client, CancelOpen(9), value)
 
-    def rebind(self, sender: Address | None = None, measurement: int = 0) -> Outcome:
-        return self.send(sender or self.client, RebindChannel(13, measurement), self.rebind_fees)
+    def rebind(self, sender: Address | None = None, measurement: int | None = None) -> Outcome:
+        """RebindChannel to the keys of `measurement`, the channel's own if None."""
+        named = self.measurement if measurement is None else measurement
+        return self.send(sender or self.client, RebindChannel(13, named), self.rebind_fees)
 
     def release(self, claimed: int, sender: Address = ANYONE, **flaws: Any) -> Outcome:
         return self.send(sender, self.releasing(claimed, **flaws), self.close_fees)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from actors import actor, key
 from channel import DEPOSIT, MAX_FEE, REQUEST, RESPONSE, Channel
 
+from cocoon.wire.attestation import QuoteRefused
 from cocoon.wire.codec import Struct
 from cocoon.wire.escrow import (
     BeginClose,
@@ -36,12 +37,14 @@ from cocoon.wire.registry import (
     DenyMeasurement,
     ExecuteChange,
     ProposeChange,
+    SyncAttestation,
     SyncPolicy,
 )
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import (
     AdmitJob,
     AdoptSlashing,
+    ApproveMeasurement,
     BeginUnbond,
     BindEscrow,
     ChangeOperator,
@@ -83,7 +86,7 @@ def escrow_messages(channel: Channel) -> list[Struct]:
         RetryReport(1),
         FinishClose(1),
         channel.closing(DEPOSIT // 2),
-        RebindChannel(1, 0),
+        RebindChannel(1, channel.measurement),
         channel.releasing(0),
         CountVolume(1),
         KeysRenewed(state.epoch, 2, 2**32 - 1, state.binding.keys),
@@ -96,14 +99,14 @@ def escrow_messages(channel: Channel) -> list[Struct]:
 
 def worker_messages(channel: Channel) -> list[Struct]:
     """Everything the Worker of `channel` understands."""
-    from world import MODEL, TERMS
+    from world import MEASUREMENT, MODEL, TERMS
 
     worker, state, thief = channel.worker, channel.state, actor("thief")
     world = channel.world
     return [
         InitWorker(1, thief, TON, TON, world.registration().roles, world.policy(1)),
         UpdatePolicy(1, world.policy(5, slash_client_bps=1)),
-        worker.identity(key("another session")),
+        worker.quote(key("another session")),
         SetOffer(1, 1, {MODEL: TERMS}),
         PauseWorker(1),
         ResumeWorker(1),
@@ -115,21 +118,27 @@ def worker_messages(channel: Channel) -> list[Struct]:
         AdmitJob(state.epoch, state.job_seq + 1, 2**32 - 1, 1, channel.client, channel.salt),
         SettleJob(state.epoch, state.job_seq, JobOutcome.DELIVERED),
         ReportMiss(state.epoch, state.job_seq, channel.client),
-        RebindEscrow(state.epoch, channel.client, channel.salt, 1, 0, 0),
+        RebindEscrow(state.epoch, channel.client, channel.salt, 1, 0, MEASUREMENT),
         CreditVolume(channel.client, channel.salt, TON),
         AdoptSlashing(1, thief),
+        ApproveMeasurement(1, 5),
+        worker.verdict(key("another session")),
+        QuoteRefused(worker.state.people.attest_seq, 532),
         SlashWorker(1, worker.session.public, thief, thief),
     ]
 
 
 def registry_messages(channel: Channel) -> list[Struct]:
     """Everything the Registry understands."""
+    from world import MEASUREMENT
+
     binding = channel.state.binding
     assert binding is not None
     return [
         channel.world.registration("another"),
-        ConfirmBind(channel.worker.index, channel.state.epoch, channel.address, 1, 0, False, binding),
+        ConfirmBind(channel.worker.index, channel.state.epoch, channel.address, 1, MEASUREMENT, False, binding),
         SyncPolicy(1, channel.worker.index),
+        SyncAttestation(1),
         ProposeChange(1, AllowMeasurement(5).to_cell()),
         CancelChange(1),
         ExecuteChange(1, channel.world.rebuilds(7)),

@@ -78,9 +78,9 @@ def expire(ledger: Ledger) -> Step:
 def compensate(ledger: Ledger) -> Step:
     """The Worker, asked for new keys while a job under the old ones is open."""
     job = admitted_job(ledger)
-    job.worker.set_identity(key("after a reboot")).assert_succeeded()
+    job.worker.attest(key("after a reboot")).assert_succeeded()
     state = job.state
-    body = RebindEscrow(state.epoch, job.client, job.salt, 1, state.job_seq, 0)
+    body = RebindEscrow(state.epoch, job.client, job.salt, 1, state.job_seq, job.measurement)
     return Step(job, job.worker.address, job.address, body, TON // 100)
 
 

@@ -4,7 +4,7 @@ data."""
 from __future__ import annotations
 
 import pytest
-from actors import actor
+from actors import actor, key
 from channel import DAY, Channel
 from pytoniq_core import Address, Cell
 from samples import escrow_messages, registry_messages, slashing_messages, worker_messages
@@ -59,49 +59,67 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     },
     "worker": {
         "UpdatePolicy": {"registry"},
-        "SetIdentity": {"operator"},
+        "Attest": {"operator"},
         "SetOffer": {"operator"},
         "PauseWorker": {"operator", "owner"},
         "TopUpStake": {ANYONE},
         "BeginUnbond": {"owner"},
         "ChangeOperator": {"owner"},
+        "ApproveMeasurement": {"owner"},
         "CreditVolume": {"escrow"},
         "AdmitJob": {"escrow"},
         "SlashWorker": {"slashing"},
     },
     "worker with a job": {
         "UpdatePolicy": {"registry"},
-        "SetIdentity": {"operator"},
+        "Attest": {"operator"},
         "SetOffer": {"operator"},
         "PauseWorker": {"operator", "owner"},
         "TopUpStake": {ANYONE},
         "BeginUnbond": {"owner"},
         "ChangeOperator": {"owner"},
+        "ApproveMeasurement": {"owner"},
         "CreditVolume": {"escrow"},
         "AdmitJob": {"escrow"},
         "SettleJob": {"escrow"},
         "ReportMiss": {"escrow"},
         "SlashWorker": {"slashing"},
     },
+    "worker that awaits a verdict": {
+        "UpdatePolicy": {"registry"},
+        "Attest": {"operator"},
+        "SetOffer": {"operator"},
+        "PauseWorker": {"operator", "owner"},
+        "TopUpStake": {ANYONE},
+        "BeginUnbond": {"owner"},
+        "ChangeOperator": {"owner"},
+        "ApproveMeasurement": {"owner"},
+        "CreditVolume": {"escrow"},
+        "AdmitJob": {"escrow"},
+        "SlashWorker": {"slashing"},
+        "QuoteVerified": {"attestation"},
+    },
     "paused worker": {
         "UpdatePolicy": {"registry"},
-        "SetIdentity": {"operator"},
+        "Attest": {"operator"},
         "SetOffer": {"operator"},
         "ResumeWorker": {"operator", "owner"},
         "AdmitJob": {"escrow"},
         "TopUpStake": {ANYONE},
         "BeginUnbond": {"owner"},
         "ChangeOperator": {"owner"},
+        "ApproveMeasurement": {"owner"},
         "CreditVolume": {"escrow"},
         "SlashWorker": {"slashing"},
     },
     "worker after unbonding": {
         "UpdatePolicy": {"registry"},
-        "SetIdentity": {"operator"},
+        "Attest": {"operator"},
         "SetOffer": {"operator"},
         "TopUpStake": {ANYONE},
         "WithdrawStake": {"owner"},
         "ChangeOperator": {"owner"},
+        "ApproveMeasurement": {"owner"},
         "CreditVolume": {"escrow"},
         "SlashWorker": {"slashing"},
     },
@@ -139,6 +157,8 @@ def prepare(channel: Channel, stage: str) -> tuple[Address, list[Struct]]:
         channel.pass_deadline()
     if stage == "escrow after its end":
         world.ledger.advance(3 * DAY)
+    if stage == "worker that awaits a verdict":
+        worker.by_operator(worker.quote(key("another session")), worker.attest_fees)
     if stage == "paused worker":
         worker.by_owner(PauseWorker(1)).assert_succeeded()
     if stage == "worker after unbonding":
@@ -160,6 +180,7 @@ def actors(channel: Channel) -> dict[str, Address]:
         "heir": actor("heir"),
         "registry": world.registry,
         "slashing": world.slashing,
+        "attestation": world.attestation,
         "worker": worker.address,
         "escrow": channel.address,
         "other escrow": world.deployment.escrow(actor("other"), worker.address),

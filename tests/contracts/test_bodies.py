@@ -12,8 +12,8 @@ from world import TON
 
 from cocoon.wire.codec import Struct
 
-# Cells that a message carries for others and no contract reads; the Escrow looks at nothing but a hash.
-OPAQUE = {"PostJob": {0}, "DeliverJob": {1}, "SetIdentity": {0}}
+# Cells that a message carries for others; Escrow and Worker look at nothing but a hash.
+OPAQUE = {"PostJob": {0}, "DeliverJob": {1}, "Attest": {0, 1, 2}}
 # Opaque to the receiver, but read by the next contract in line, which then refuses: see the tests named.
 DEFERRED = {
     "OpenEscrow": "test_open_malformed_maximum_prices_refunded",
@@ -34,7 +34,7 @@ def targets(channel: Channel) -> list[tuple[Address, list[Struct]]]:
 
 
 # Everybody whom some message is allowed to; what they all are refused, a stranger is.
-ROLES = ("client", "operator", "owner", "governor", "registry", "worker", "escrow")
+ROLES = ("client", "operator", "owner", "governor", "registry", "attestation", "worker", "escrow")
 
 
 def assert_nobody_changes(

@@ -117,12 +117,22 @@ def slash(ledger: Ledger) -> Returned:
     return returned(world, 32 + 64 + 256 + 267)
 
 
+def quote(ledger: Ledger) -> Returned:
+    """Worker: VerifyQuote. Opcode, attestSeq; as much as any bounce must have."""
+    world = deployed_world(ledger)
+    worker = world.active_worker()
+    make_throwing(ledger, world.attestation)
+    world.put(worker.operator, worker.address, worker.quote(), TON)
+    return returned(world, 32 + 64 + 64 + 267)
+
+
 BOUNCES: dict[str, Callable[[Ledger], Returned]] = {
     "opening": opening,
     "admission": admission,
     "confirmation": confirmation,
     "initialisation": initialisation,
     "slash": slash,
+    "quote": quote,
 }
 
 
@@ -182,7 +192,7 @@ def test_bounce_of_another_message_is_ignored(bounce: Returned) -> None:
         bounce.assert_ignored(with_sent(body, other))
 
 
-@pytest.mark.parametrize("bounce", ["confirmation", "initialisation", "slash"], indirect=True)
+@pytest.mark.parametrize("bounce", ["confirmation", "initialisation", "slash", "quote"], indirect=True)
 def test_rich_bounce_without_the_original_is_ignored(bounce: Returned) -> None:
     """B.5: it has to bring along what was sent, and say that it does."""
     body = bounce.message.body

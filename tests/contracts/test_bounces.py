@@ -18,7 +18,7 @@ from samples import worker_messages
 from stages import admitted_job
 from test_authorization import actors
 from test_escrow_opening import reopen_stuck
-from world import MODEL, TERMS, TON, WorkerSide, World
+from world import MEASUREMENT, MODEL, TERMS, TON, WorkerSide, World
 
 from cocoon.wire.common import PaymentReason
 from cocoon.wire.escrow import BindRefusal, BindRefused, DeliverJob, EscrowStatus, JobStatus, PostJob
@@ -100,7 +100,7 @@ def test_escrow_gone_when_its_confirmation_arrives_leaves_rent_with_the_registry
     DEATHS[death](world.ledger, channel.address)
     other = world.open_channel(worker, "other")
     assert other.state.binding is not None
-    body = ConfirmBind(worker.index, 5, channel.address, 1, 0, False, other.state.binding)
+    body = ConfirmBind(worker.index, 5, channel.address, 1, MEASUREMENT, False, other.state.binding)
     before = world.registry_state
     world.send(worker.address, world.registry, body, TON)
     assert world.registry_state == before

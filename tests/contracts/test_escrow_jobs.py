@@ -200,7 +200,7 @@ def test_post_after_the_lease_refunded(world: World, worker: WorkerSide) -> None
 
 def test_post_channel_bound_to_a_replaced_key_refunded(channel: Channel) -> None:
     """W-6: a worker is never made to answer for a key it no longer has."""
-    channel.worker.set_identity(key("after the reboot")).assert_succeeded()
+    channel.worker.attest(key("after the reboot")).assert_succeeded()
     done = channel.post()
     assert done.one(JobRefused).reason == JobRefusal.KEY_REPLACED
     assert_job_refunded(channel, done)
@@ -209,7 +209,7 @@ def test_post_channel_bound_to_a_replaced_key_refunded(channel: Channel) -> None
 def test_job_admitted_before_the_rotation_is_delivered_under_its_key(job: Channel) -> None:
     """P-3: the receipt verifies under the key the channel was bound to."""
     bound = job.worker.session
-    job.worker.set_identity(key("after the reboot")).assert_succeeded()
+    job.worker.attest(key("after the reboot")).assert_succeeded()
     job.deliver(signer=job.worker.session).assert_refused(317)
     assert job.deliver(signer=bound).assert_succeeded().paid(job.worker.payout) == MAX_FEE // 2
     assert job.worker.state.jobs == 1
@@ -698,7 +698,7 @@ def test_slot_of_a_silent_escrow_lapses(world: World, worker: WorkerSide) -> Non
     first.post().assert_succeeded()
     assert second.post().one(JobRefused).reason == JobRefusal.NO_FREE_SLOT
     world.ledger.advance(world.rules.unbonding_sec + 1)
-    worker.set_identity().assert_succeeded()
+    worker.attest().assert_succeeded()
     third = world.open_channel(worker, salt=2)
     third.post().assert_succeeded()
     assert third.job == JobStatus.OPEN

@@ -10,7 +10,7 @@ from channel import DAY, DEPOSIT, Channel
 from hostile import small_order_keys
 from outcome import Outcome
 from pytoniq_core import begin_cell
-from world import MODEL, TERMS, TON, WorkerSide, World
+from world import MEASUREMENT, MODEL, TERMS, TON, WorkerSide, World
 
 from cocoon.wire.common import PaymentReason
 from cocoon.wire.escrow import BindConfirmed, BindRefusal, BindRefused, EscrowStatus, OpenEscrow, TopUpEscrow
@@ -221,21 +221,12 @@ def test_open_other_measurement_than_accepted_refunded(world: World, worker: Wor
 
 def test_open_under_an_outdated_policy_refunded_until_synced(world: World, worker: WorkerSide) -> None:
     world.adopt(ChangePolicy(world.policy(2))).assert_succeeded()
-    worker.set_identity().assert_succeeded()
+    worker.attest().assert_succeeded()
     channel = world.channel(worker)
     assert_refunded(channel, channel.open(), BindRefusal.POLICY_OUTDATED)
     world.sync(worker).assert_succeeded()
     channel.open().assert_succeeded()
     assert channel.state.status == EscrowStatus.ACTIVE
-
-
-def test_open_unattested_worker_where_attestation_is_required_refunded(world: World, worker: WorkerSide) -> None:
-    """P-1."""
-    world.adopt(ChangePolicy(world.policy(2, attestation_required=True, lease_sec=8 * DAY))).assert_succeeded()
-    worker.set_identity().assert_succeeded()
-    world.sync(worker).assert_succeeded()
-    channel = world.channel(worker)
-    assert_refunded(channel, channel.open(), BindRefusal.ATTESTATION_MISSING)
 
 
 @pytest.mark.parametrize(
@@ -251,9 +242,7 @@ def test_open_unattested_worker_where_attestation_is_required_refunded(world: Wo
 def test_registry_judges_a_measurement(
     channel: Channel, denied: bool, listed: bool, named: bool, reason: BindRefusal | None
 ) -> None:
-    """R-3, P-1: a client may name an unlisted measurement, never a denied one. The Worker's part is imitated: today's
-    workers
-    attest nothing."""
+    """R-3, P-1: a client may name an unlisted measurement, never a denied one. The Worker's part is imitated."""
     world = channel.world
     if listed:
         world.adopt(AllowMeasurement(5)).assert_succeeded()
@@ -401,7 +390,7 @@ def test_confirm_bind_from_anyone_but_that_worker_refused(channel: Channel) -> N
     second = world.active_worker("second")
     binding = channel.state.binding
     assert binding is not None
-    body = ConfirmBind(channel.worker.index, 1, channel.address, 1, 0, False, binding)
+    body = ConfirmBind(channel.worker.index, 1, channel.address, 1, MEASUREMENT, False, binding)
     for sender in (second.address, actor("thief"), channel.address):
         world.send(sender, world.registry, body, TON).assert_refused(142)
 

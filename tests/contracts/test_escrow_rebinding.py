@@ -10,7 +10,7 @@ from actors import actor, blob, key
 from channel import DAY, DEPOSIT, MAX_FEE, Channel
 from hostile import DEATHS, install, make_throwing
 from pytoniq_core import Address
-from world import MODEL, TERMS, TON, WorkerSide, World
+from world import MEASUREMENT, MODEL, TERMS, TON, WorkerSide, World
 
 from cocoon.contracts_build import load
 from cocoon.wire.common import PaymentReason
@@ -33,7 +33,7 @@ def reboot(channel: Channel, name: str = "session after a reboot") -> None:
     """The enclave comes up again with other keys, and the operator registers them."""
     worker = channel.worker
     worker.hpke = blob(f"hpke key of {name}", 10)
-    worker.set_identity(key(name)).assert_succeeded()
+    worker.attest(key(name)).assert_succeeded()
 
 
 def test_rebind_installs_the_new_keys_under_the_old_terms(channel: Channel) -> None:
@@ -60,8 +60,8 @@ def test_rebind_least_value_suffices_and_one_less_is_refused(channel: Channel) -
     """B.16, P-7."""
     reboot(channel)
     fees = channel.rebind_fees
-    channel.send(channel.client, RebindChannel(1, 0), fees - 1).assert_refused(305)
-    channel.send(channel.client, RebindChannel(1, 0), fees).assert_succeeded()
+    channel.send(channel.client, RebindChannel(1, MEASUREMENT), fees - 1).assert_refused(305)
+    channel.send(channel.client, RebindChannel(1, MEASUREMENT), fees).assert_succeeded()
     assert channel.state.binding is not None
     assert channel.state.binding.key_epoch == 2
 
@@ -81,7 +81,7 @@ def test_rebind_with_an_open_job_refunds_it_and_compensates_the_client(job: Chan
     world, worker = job.world, job.worker
     bond, funds = worker.state.bond_nano, job.state.job_funds_nano
     reboot(job)
-    done = job.send(ANYONE, RebindChannel(1, 0), job.rebind_fees if least else TON).assert_succeeded()
+    done = job.send(ANYONE, RebindChannel(1, MEASUREMENT), job.rebind_fees if least else TON).assert_succeeded()
     loss = world.rules.key_loss_nano
     compensated = done.paid(job.client, PaymentReason.KEY_LOSS_COMPENSATION)
     assert loss >= compensated > loss - TON // 1000  # the message's own fee comes out of it
@@ -223,7 +223,7 @@ def test_rebind_escrow_from_a_stranger_refused(job: Channel) -> None:
     worker, state = job.worker, job.state
     assert state.binding is not None
     reboot(job)
-    body = RebindEscrow(state.epoch, job.client, job.salt, 1, 1, 0)
+    body = RebindEscrow(state.epoch, job.client, job.salt, 1, 1, MEASUREMENT)
     job.world.send(actor("thief"), worker.address, body, TON).assert_refused(205)
     other = job.world.deployment.escrow(actor("other"), worker.address)
     job.world.send(other, worker.address, body, TON).assert_refused(205)
@@ -237,7 +237,7 @@ def test_rebind_of_another_job_than_the_open_one_pays_nothing(job: Channel) -> N
     reboot(job)
     bond = worker.state.bond_nano
     for epoch, seq in ((state.epoch, 0), (state.epoch, 2), (state.epoch + 1, 1)):
-        body = RebindEscrow(epoch, job.client, job.salt, 1, seq, 0)
+        body = RebindEscrow(epoch, job.client, job.salt, 1, seq, MEASUREMENT)
         job.world.send(job.address, worker.address, body, TON)
         assert (worker.state.bond_nano, worker.state.open_count) == (bond, 1)
 
@@ -249,7 +249,7 @@ def test_rebound_job_ends_once_although_two_rebindings_were_sent(job: Channel) -
     reboot(job)
     held = len(world.ledger.pending)
     for _ in range(2):
-        world.put(ANYONE, job.address, RebindChannel(1, 0), TON)
+        world.put(ANYONE, job.address, RebindChannel(1, MEASUREMENT), TON)
     world.run(held)
     assert worker.state.bond_nano == bond - world.rules.key_loss_nano
     assert (worker.state.key_losses, job.job) == (1, JobStatus.NONE)

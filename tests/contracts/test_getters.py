@@ -6,7 +6,7 @@ import pytest
 from actors import actor
 from channel import DEPOSIT, MAX_FEE, REQUEST, Channel
 from pytoniq_core import Address, Cell
-from world import MODEL, TERMS, TON, WorkerSide, World
+from world import TON, WorkerSide, World
 
 from cocoon.contracts_build import load
 from cocoon.wire.common import state_init
@@ -58,7 +58,9 @@ def test_getters_of_an_escrow_before_it_is_opened(world: World, worker: WorkerSi
 
 
 def test_get_worker_data_tells_every_field(worker: WorkerSide) -> None:
-    state = worker.state
+    state, data = worker.state, worker.world.ledger.account(worker.address).data
+    assert data is not None
+    models = data.refs[0]  # no job is open
     told = worker.world.ledger.get(worker.address, "get_worker_data")
     assert told == [
         state.status,
@@ -74,6 +76,8 @@ def test_get_worker_data_tells_every_field(worker: WorkerSide) -> None:
         state.rejections,
         state.key_losses,
         state.volume_nano,
+        models,
+        state.people.to_cell(),
     ]
     assert told[:4] == [2, 0, worker.world.rules.min_stake_nano, worker.world.rules.min_bond_nano]
 
@@ -82,14 +86,7 @@ def test_get_worker_data_before_the_registration(world: World) -> None:
     address = world.deployment.worker(3)
     init = state_init(load("Worker").code, WorkerIdentityData(world.registry, 3).to_cell())
     world.send(actor("anyone"), address, Cell.empty(), TON, state_init=init).assert_succeeded()
-    assert world.ledger.get(address, "get_worker_data") == [0, 3] + [0] * 11
-
-
-def test_get_model_terms_tells_the_offer_or_that_there_is_none(worker: WorkerSide) -> None:
-    ledger = worker.world.ledger
-    prices = [TERMS.prompt_nano, TERMS.cached_nano, TERMS.completion_nano, TERMS.floor_fee_nano, TERMS.min_duration_sec]
-    assert ledger.get(worker.address, "get_model_terms", MODEL) == [-1, *prices]
-    assert ledger.get(worker.address, "get_model_terms", MODEL + 1) == [0] * 6
+    assert world.ledger.get(address, "get_worker_data") == [0, 3] + [0] * 11 + [None, None]
 
 
 def test_get_registry_data_tells_the_pending_change(world: World, worker: WorkerSide) -> None:

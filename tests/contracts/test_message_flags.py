@@ -16,10 +16,18 @@ from world import MODEL, TON, WorkerSide, World
 
 from cocoon.bench.gas import sandbox_prices
 from cocoon.fees import Fees
+from cocoon.wire.attestation import UpdateAttestationPolicy, VerifyQuote
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Excesses, Payment, PaymentReason
 from cocoon.wire.escrow import BindConfirmed, BindRefused, DeliverJob, JobRefused, KeysRenewed, MissRecorded
-from cocoon.wire.registry import CancelChange, ChangePolicy, ConfirmBind, OfferOwnership, ProposeChange
+from cocoon.wire.registry import (
+    CancelChange,
+    ChangeAttestationPolicy,
+    ChangePolicy,
+    ConfirmBind,
+    OfferOwnership,
+    ProposeChange,
+)
 from cocoon.wire.worker import (
     AdmitJob,
     BeginUnbond,
@@ -59,7 +67,9 @@ RETURN: dict[type[Struct], bool] = {
     ReportMiss: True,
     SettleJob: True,
     SlashWorker: True,
+    UpdateAttestationPolicy: True,
     UpdatePolicy: True,
+    VerifyQuote: True,
 }
 
 
@@ -130,7 +140,9 @@ def walk(world: World) -> None:
     second.by_owner(ResumeWorker(1)).assert_succeeded()
     second.by_owner(TopUpStake(1, TON, TON), 3 * TON).assert_succeeded()
     world.adopt(ChangePolicy(world.policy(2))).assert_succeeded()
-    second.set_identity().assert_succeeded()
+    world.adopt(ChangeAttestationPolicy(world.attestation_policy(2))).assert_succeeded()
+    world.sync_attestation().assert_succeeded()
+    second.attest().assert_succeeded()
     world.channel(second, "under an outdated policy").open()
     second.by_owner(BeginUnbond(1)).assert_succeeded()
     report(channel).assert_succeeded()
@@ -157,7 +169,7 @@ def jobs(channel: Channel) -> None:
     channel.pass_deadline()
     channel.expire().assert_succeeded()
     channel.post().assert_succeeded()
-    worker.set_identity(key("after a reboot")).assert_succeeded()
+    worker.attest(key("after a reboot")).assert_succeeded()
     channel.rebind().assert_succeeded()
     worker.set_offer(slots=0).assert_succeeded()
     channel.post()

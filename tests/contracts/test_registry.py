@@ -8,7 +8,7 @@ import pytest
 from actors import actor, blob
 from hostile import make_throwing
 from pytoniq_core import begin_cell
-from world import TON, World
+from world import MEASUREMENT, TON, World
 
 from cocoon.wire.common import PaymentReason, WorkerRoles
 from cocoon.wire.registry import ChangePolicy, RegisterWorker, SyncPolicy
@@ -116,12 +116,19 @@ def test_worker_that_refuses_its_registration_returns_all_money_to_the_owner(wor
     assert world.registry_state.next_index == 1
 
 
+def test_register_without_a_measurement_refused(world: World) -> None:
+    """W-11: no enclave has the measurement 0, so the worker could never take any keys."""
+    body = world.registration()
+    nothing = replace(body, roles=replace(body.roles, measurement=0))
+    world.send(OWNER, world.registry, nothing, 20 * TON).assert_refused(152)
+
+
 def test_registration_carries_the_current_policy_cell(world: World) -> None:
     done = world.send(OWNER, world.registry, world.registration(), 20 * TON)
     init = done.one(InitWorker)
     assert init.policy == world.registry_state.policy == world.policy(1)
     assert init.owner == OWNER
-    assert init.roles == WorkerRoles(actor("worker operator"), actor("worker payout"))
+    assert init.roles == WorkerRoles(actor("worker operator"), actor("worker payout"), MEASUREMENT)
 
 
 def test_sync_policy_least_value_updates_the_worker(world: World) -> None:

@@ -77,7 +77,7 @@ def test_slash_amounts_round_towards_burning(world: World) -> None:
         world, 0, actor("odd owner"), body.roles.operator_wallet, body.roles.payout, key("odd"), blob("odd")
     )
     world.send(worker.owner, world.registry, body, 20 * TON).assert_succeeded()
-    worker.set_identity().assert_succeeded()
+    worker.attest().assert_succeeded()
     channel = world.channel(worker)
     done = report(channel)
     assert sum(p.nano for p in done.payments()) == body.stake_nano
@@ -117,7 +117,7 @@ def test_slash_at_the_caps_succeeds_with_the_least_value(world: World, worker: W
     """B.16, B.17: offer and key table full, the oldest key guilty."""
     first = worker.session
     for number in range(4):
-        worker.set_identity(key(f"rotated {number}")).assert_succeeded()
+        worker.attest(key(f"rotated {number}")).assert_succeeded()
     worker.set_offer({digest(blob(f"model {n}")): TERMS for n in range(8)}, slots=8).assert_succeeded()
     worker.session = first
     channel = world.channel(worker)
@@ -139,7 +139,8 @@ def test_slash_at_the_caps_succeeds_with_the_least_value(world: World, worker: W
         ({"kind": Kind.REJECTION}, {"kind": Kind.REJECTION}, 402),
         ({"kind": Kind.VOUCHER}, {"kind": Kind.VOUCHER}, 402),
         ({"kind": Kind.CLOSE}, {"kind": Kind.CLOSE}, 402),
-        ({"kind": Kind.IDENTITY}, {"kind": Kind.IDENTITY}, 402),
+        ({"kind": 6}, {"kind": 6}, 402),
+        ({"kind": Kind.ATTESTATION}, {"kind": Kind.ATTESTATION}, 402),
         ({"global_id": -239}, {"global_id": -239}, 401),
         ({}, {"global_id": -239}, 401),
         ({"contract": actor("elsewhere")}, {"contract": actor("elsewhere")}, 401),
@@ -240,7 +241,7 @@ def test_slash_retired_key_until_it_lapses(world: World, worker: WorkerSide) -> 
     old = worker.session
     channel = world.open_channel(worker)
     body = evidence(channel)
-    worker.set_identity(key("second")).assert_succeeded()
+    worker.attest(key("second")).assert_succeeded()
     until = worker.state.people.slashable.old_keys[old.public]
     snapshot = world.ledger.snapshot()
     for late, status in ((0, WorkerStatus.JAILED), (1, WorkerStatus.ACTIVE)):

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from actors import actor, blob, digest, key
 from channel import DAY, Channel
-from hostile import small_order_keys
 from outcome import Paid
 from pytoniq_core import begin_cell
 from world import MODEL, TERMS, TON, WorkerSide, World
@@ -19,12 +18,12 @@ from cocoon.wire.escrow import JobStatus, SignedReceipt
 from cocoon.wire.registry import ChangePolicy
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import (
+    ApproveMeasurement,
     BeginUnbond,
     ChangeOperator,
     InitWorker,
     PauseWorker,
     ResumeWorker,
-    SetIdentity,
     SetOffer,
     SlashWorker,
     TopUpStake,
@@ -79,112 +78,6 @@ def test_init_below_the_least_value_refused(world: World) -> None:
     assert not done.changed
 
 
-# ---- identity ----
-
-
-def test_set_identity_first_time_activates(world: World) -> None:
-    worker = world.register()
-    done = worker.set_identity().assert_succeeded()
-    state = worker.state
-    assert (state.status, state.key_epoch) == (WorkerStatus.ACTIVE, 1)
-    assert state.people.keys.session_key == worker.session.public
-    assert state.people.keys.hpke_key_hash == digest(worker.hpke)
-    assert state.people.keys.measurement == 0
-    assert state.lease_end == world.ledger.now + world.rules.lease_sec
-    assert 0 < done.change(worker.operator) < worker.manage_fees
-
-
-def test_set_identity_same_key_renews_the_lease(worker: WorkerSide) -> None:
-    worker.world.ledger.advance(DAY)
-    worker.set_identity().assert_succeeded()
-    assert worker.state.lease_end == worker.world.ledger.now + worker.world.rules.lease_sec
-    assert worker.state.key_epoch == 1
-    assert worker.state.people.slashable.old_keys == {}
-
-
-def test_set_identity_new_key_retires_the_old_one(worker: WorkerSide) -> None:
-    """W-4: the old key stays slashable for the unbonding time."""
-    old = worker.session
-    worker.set_identity(key("second")).assert_succeeded()
-    assert worker.state.key_epoch == 2
-    slashable_until = worker.world.ledger.now + worker.world.rules.unbonding_sec
-    assert worker.state.people.slashable.old_keys == {old.public: slashable_until}
-
-
-def test_set_identity_retired_key_refused(worker: WorkerSide) -> None:
-    old = worker.session
-    worker.set_identity(key("second")).assert_succeeded()
-    worker.by_operator(worker.identity(old)).assert_refused(210)
-
-
-def test_set_identity_beyond_the_key_table_refused_until_one_lapses(worker: WorkerSide) -> None:
-    """B.17: filled to the cap; the least value still suffices there. W-4."""
-    for number in range(4):
-        worker.set_identity(key(f"rotated {number}")).assert_succeeded()
-        worker.world.ledger.advance(60)
-    worker.by_operator(worker.identity(key("one too many"))).assert_refused(212)
-    worker.world.ledger.advance(worker.world.rules.unbonding_sec)
-    worker.set_identity(key("one too many")).assert_succeeded()
-    assert len(worker.state.people.slashable.old_keys) == 1
-
-
-@pytest.mark.parametrize(("name", "public"), small_order_keys().items(), ids=small_order_keys().keys())
-def test_set_identity_low_order_key_refused(world: World, name: str, public: int) -> None:
-    """B.14."""
-    worker = world.register()
-    body = replace(worker.identity(), session_key=public)
-    worker.by_operator(body).assert_refused(209)
-
-
-@pytest.mark.parametrize(
-    "flaw",
-    [
-        {"tag": 0x43434E32},
-        {"kind": 1},
-        {"global_id": -239},
-        {"contract": actor("other")},
-        {"epoch": 1},
-        {"key_epoch": 2},
-    ],
-    ids=lambda flaw: next(iter(flaw)),
-)
-def test_set_identity_possession_of_another_domain_refused(world: World, flaw: dict[str, object]) -> None:
-    """B.13: each field of the signed domain counts."""
-    worker = world.register()
-    worker.by_operator(worker.identity(**flaw)).assert_refused(211)
-
-
-def test_set_identity_possession_by_another_key_refused(world: World) -> None:
-    """A stranger cannot register somebody else's session key as his own."""
-    worker = world.register()
-    mine = worker.identity()
-    worker.by_operator(replace(mine, session_key=key("stranger").public)).assert_refused(211)
-
-
-def test_set_identity_possession_for_another_hpke_key_refused(world: World) -> None:
-    worker = world.register()
-    worker.by_operator(replace(worker.identity(), hpke_key=blob("other"))).assert_refused(211)
-
-
-def test_set_identity_where_attestation_is_required_refused(world: World) -> None:
-    worker = world.active_worker()
-    world.adopt(ChangePolicy(world.policy(2, attestation_required=True))).assert_succeeded()
-    world.sync(worker).assert_succeeded()
-    worker.by_operator(worker.identity()).assert_refused(208)
-
-
-@pytest.mark.parametrize("status", [WorkerStatus.CLOSED, WorkerStatus.JAILED])
-def test_set_identity_when_gone_or_jailed_refused(worker: WorkerSide, status: WorkerStatus) -> None:
-    bring_to(worker, status)
-    worker.by_operator(worker.identity()).assert_refused(213)
-
-
-def test_set_identity_paused_stays_paused(worker: WorkerSide) -> None:
-    bring_to(worker, WorkerStatus.PAUSED)
-    worker.set_identity().assert_succeeded()
-    assert worker.state.status == WorkerStatus.PAUSED
-
-
 # ---- offer ----
 
 
@@ -193,8 +86,6 @@ def test_set_offer_replaces_the_whole_offer(worker: WorkerSide) -> None:
     worker.set_offer({5: other, 6: TERMS}, slots=3).assert_succeeded()
     assert worker.state.models == {5: other, 6: TERMS}
     assert worker.state.forced_slots == 3
-    terms = worker.world.ledger.get(worker.address, "get_model_terms", 5)
-    assert terms == [-1, 1, TERMS.cached_nano, TERMS.completion_nano, TERMS.floor_fee_nano, TERMS.min_duration_sec]
 
 
 def test_set_offer_at_the_caps_succeeds_with_the_least_value(worker: WorkerSide) -> None:
@@ -207,7 +98,7 @@ def test_set_offer_at_the_caps_succeeds_with_the_least_value(worker: WorkerSide)
 def test_set_offer_empty_withdraws_everything(worker: WorkerSide) -> None:
     worker.set_offer({}, slots=0).assert_succeeded()
     assert worker.state.models == {}
-    assert worker.world.ledger.get(worker.address, "get_model_terms", MODEL)[0] == 0
+    assert worker.world.ledger.get(worker.address, "get_worker_data")[13] is None
 
 
 @pytest.mark.parametrize(
@@ -369,8 +260,8 @@ def test_change_operator_to_the_masterchain_refused(worker: WorkerSide) -> None:
 
 # ---- who and with how much ----
 
-OPERATOR_MESSAGES = [SetOffer(1, 2, {MODEL: TERMS}), SetIdentity(1, 5, blob("h"), bytes(64))]
-OWNER_MESSAGES = [BeginUnbond(1), WithdrawStake(1), ChangeOperator(1, actor("x"))]
+OPERATOR_MESSAGES: list[Struct] = [SetOffer(1, 2, {MODEL: TERMS})]
+OWNER_MESSAGES = [BeginUnbond(1), WithdrawStake(1), ChangeOperator(1, actor("x")), ApproveMeasurement(1, 5)]
 EITHER_MESSAGES = [PauseWorker(1), ResumeWorker(1)]
 
 
@@ -430,16 +321,9 @@ def test_policy_with_other_children_changes_neither_escrow_code_nor_slashing(wor
     worker.world.send(thief, worker.address, SlashWorker(1, worker.session.public, thief, thief), TON).assert_refused(
         206
     )
-    worker.set_identity().assert_succeeded()
+    worker.attest().assert_succeeded()
     channel.post().assert_succeeded()
     assert channel.job == JobStatus.OPEN
-
-
-def test_get_people_and_keys(worker: WorkerSide) -> None:
-    *parties, session, hpke, measurement = worker.world.ledger.get(worker.address, "get_people")
-    assert [party.load_address() for party in parties] == [worker.owner, worker.operator, worker.payout]
-    assert [session, hpke, measurement] == [worker.session.public, digest(worker.hpke), 0]
-    assert worker.world.ledger.get(worker.address, "get_worker_data")[7] == worker.state.key_epoch == 1
 
 
 # ---- helpers ----
@@ -478,10 +362,10 @@ def test_worker_rent_covers_a_full_worker_for_a_year(ledger: Ledger) -> None:
     world = World(ledger).deploy()
     worker = world.register()
     rent = worker.balance - worker.owed
-    worker.set_identity().assert_succeeded()
+    worker.attest().assert_succeeded()
     worker.set_offer({digest(blob(f"model {number}")): TERMS for number in range(8)}, slots=8).assert_succeeded()
     for number in range(4):
-        worker.set_identity(key(f"rotated {number}")).assert_succeeded()
+        worker.attest(key(f"rotated {number}")).assert_succeeded()
     worker.by_owner(TopUpStake(1, 0, 10 * TON), 11 * TON).assert_succeeded()
     worker.set_offer({MODEL: TERMS} | {digest(blob(f"model {n}")): TERMS for n in range(7)}, slots=8).assert_succeeded()
     for number in range(8):
@@ -505,7 +389,6 @@ def test_worker_rent_covers_a_full_worker_for_a_year(ledger: Ledger) -> None:
         {"key_loss_nano": 10**18},
         {"volume_burn_bps": 9},
         {"notice_sec": 31 * DAY},
-        {"lease_sec": 367 * DAY},
     ],
     ids=lambda change: next(iter(change)),
 )

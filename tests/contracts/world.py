@@ -21,12 +21,24 @@ from cocoon.contracts_build import load
 from cocoon.deployment import (
     Deployment,
     Rules,
+    attestation_policy,
+    attestation_state_init,
     policy,
     registry_state_init,
     slashing_state_init,
 )
+from cocoon.wire.attestation import (
+    AttestationPolicy,
+    AttestationStorage,
+    AttestedPlatform,
+    P256Hint,
+    QuoteEvidence,
+    QuoteVerified,
+    SignedDocument,
+    TcbStatusCode,
+)
 from cocoon.wire.codec import Struct
-from cocoon.wire.common import DOMAIN_TAG, Kind, ModelTerms, Policy, SignedDomain, WorkerRoles
+from cocoon.wire.common import DOMAIN_TAG, AttestedKeys, Kind, ModelTerms, Policy, SignedDomain, WorkerRoles
 from cocoon.wire.escrow import EscrowStatus
 from cocoon.wire.registry import (
     AllowMeasurement,
@@ -35,19 +47,27 @@ from cocoon.wire.registry import (
     RebuildStatement,
     RegisterWorker,
     RegistryStorage,
+    SyncAttestation,
     SyncPolicy,
 )
-from cocoon.wire.worker import IdentityStatement, SetIdentity, SetOffer, WorkerStorage
+from cocoon.wire.worker import Attest, SetOffer, WorkerStorage
 from cocoon_sandbox.config import SANDBOX_GLOBAL_ID
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.transaction import Transaction
 
-__all__ = ["MODEL", "REBUILDERS", "RULES", "TERMS", "TON", "WorkerSide", "World"]
+__all__ = ["MEASUREMENT", "MODEL", "REBUILDERS", "RULES", "TERMS", "TON", "WorkerSide", "World"]
 
 TON = 10**9
 REBUILDERS = tuple(key(f"rebuilder {number}") for number in range(3))
 MODEL = digest(blob("model"))
-RULES = Rules(actor("governor"), tuple(rebuilder.public for rebuilder in REBUILDERS), rebuild_threshold=2)
+MEASUREMENT = digest(blob("measurement"))
+RULES = Rules(
+    actor("governor"),
+    tuple(rebuilder.public for rebuilder in REBUILDERS),
+    rebuild_threshold=2,
+    measurements=(MEASUREMENT,),
+)
+_SIGNED = SignedDocument(0, bytes(64), P256Hint(0, 0, 0), blob("text"))
 TERMS = ModelTerms(
     prompt_nano=1000, cached_nano=500, completion_nano=2000, floor_fee_nano=TON // 100, min_duration_sec=30
 )
@@ -64,6 +84,7 @@ class WorkerSide:
     payout: Address
     session: Key
     hpke: Cell
+    measurement: int = MEASUREMENT
     query_id: int = 0
 
     @property
@@ -96,25 +117,49 @@ class WorkerSide:
         """Least value of an operator's or owner's message."""
         return int(self.world.ledger.get(self.address, "get_fees")[0])
 
+    @property
+    def attest_fees(self) -> int:
+        return int(self.world.ledger.get(self.address, "get_fees")[1])
+
     def by_operator(self, body: Struct | Cell, value: int | None = None) -> Outcome:
         return self.world.send(self.operator, self.address, body, self.manage_fees if value is None else value)
 
     def by_owner(self, body: Struct | Cell, value: int | None = None) -> Outcome:
         return self.world.send(self.owner, self.address, body, self.manage_fees if value is None else value)
 
-    def identity(self, session: Key | None = None, hpke: Cell | None = None, **flaws: int) -> SetIdentity:
-        """A valid SetIdentity for `session`, but for the `flaws` in the signed domain."""
-        session, hpke = session or self.session, hpke or self.hpke
-        state = self.state
-        rotates = session.public != self.session_public
-        domain = self.world.domain(Kind.IDENTITY, self.address, self.index, state.key_epoch + rotates)
-        statement = IdentityStatement(replace(domain, **flaws), session.public, digest(hpke))
-        return SetIdentity(1, session.public, hpke, session.sign(statement))
+    def quote(self, session: Key | None = None, hpke: Cell | None = None) -> Attest:
+        """An Attest for `session` with evidence that no Attestation would accept: the verdict is the test's to give."""
+        evidence = QuoteEvidence(0, 0, 0, 0, 1, _SIGNED, _SIGNED, _SIGNED)
+        return Attest(
+            1, (session or self.session).public, 0, hpke or self.hpke, blob("https://worker.example"), evidence
+        )
 
-    def set_identity(self, session: Key | None = None) -> Outcome:
-        """Register `session` (the enclave's current key if None) and remember it."""
+    def verdict(self, session: Key | None = None, hpke: Cell | None = None, **changes: int) -> QuoteVerified:
+        """Attestation's answer to the last `quote`, but for the `changes`."""
+        state = self.state
+        said = {
+            "attest_seq": state.people.attest_seq,
+            "tcb_status": TcbStatusCode.UP_TO_DATE,
+            "tcb_date": self.world.ledger.now - DAY,
+            "block_seqno": state.people.block_seqno + 1,
+            "lease_end": self.world.ledger.now + self.world.rules.lease_sec,
+            "measurement": self.measurement,
+        } | changes
+        keys = AttestedKeys((session or self.session).public, digest(hpke or self.hpke), said["measurement"])
+        platform = AttestedPlatform(0, 0, 17, said["block_seqno"], said["lease_end"], keys)
+        return QuoteVerified(said["attest_seq"], said["tcb_status"], said["tcb_date"], platform)
+
+    def give_verdict(self, body: Struct | Cell, value: int = TON // 100) -> Outcome:
+        """A message from the network's Attestation."""
+        return self.world.send(self.world.attestation, self.address, body, value, bounce=False)
+
+    def attest(self, session: Key | None = None) -> Outcome:
+        """Register `session` (the current key if None), as if its quote had been verified, and remember it."""
         self.session = session or self.session
-        return self.by_operator(self.identity())
+        sent = self.by_operator(self.quote(), self.attest_fees)
+        if not sent.first.success:
+            return sent
+        return self.give_verdict(self.verdict())
 
     def set_offer(self, terms: dict[int, ModelTerms] | None = None, slots: int = 2) -> Outcome:
         return self.by_operator(SetOffer(2, slots, {MODEL: TERMS} if terms is None else terms))
@@ -122,8 +167,8 @@ class WorkerSide:
 
 @dataclass
 class World:
-    """Registry and Slashing, deployed; `rules.owner` governs. Every transaction must pay for itself while `watch` is
-    set."""
+    """Registry, Slashing and Attestation, deployed; `rules.owner` governs. Every transaction must pay for itself while
+    `watch` is set."""
 
     ledger: Ledger
     rules: Rules = field(default_factory=lambda: RULES)
@@ -143,6 +188,10 @@ class World:
         return self.deployment.slashing
 
     @property
+    def attestation(self) -> Address:
+        return self.deployment.attestation
+
+    @property
     def governor(self) -> Address:
         return self.rules.owner
 
@@ -152,14 +201,22 @@ class World:
         assert data is not None, "the registry is not deployed"
         return RegistryStorage.from_cell(data)
 
+    @property
+    def attestation_state(self) -> AttestationStorage:
+        data = self.ledger.account(self.attestation).data
+        assert data is not None, "Attestation is not deployed"
+        return AttestationStorage.from_cell(data)
+
     def deploy(self) -> World:
-        """Registry and Slashing with a little rent."""
+        """The contracts of a network with a little rent; Attestation has its policy."""
         empty = begin_cell().end_cell()
         for address, init in (
             (self.registry, registry_state_init(self.rules)),
             (self.slashing, slashing_state_init()),
+            (self.attestation, attestation_state_init(self.registry)),
         ):
             self.send(actor("deployer"), address, empty, TON, state_init=init).assert_succeeded()
+        self.sync_attestation().assert_succeeded()
         return self
 
     # ---- sending ----
@@ -217,10 +274,10 @@ class World:
     # ---- workers ----
 
     @property
-    def registry_fees(self) -> tuple[int, int, int]:
-        """Least values: register (beyond stake and bond), sync a policy, govern."""
-        register, sync, govern = self.ledger.get(self.registry, "get_fees")
-        return int(register), int(sync), int(govern)
+    def registry_fees(self) -> tuple[int, int, int, int]:
+        """Least values: register (beyond stake and bond), sync a policy, govern, sync the attestation policy."""
+        register, sync, govern, sync_attestation = self.ledger.get(self.registry, "get_fees")
+        return int(register), int(sync), int(govern), int(sync_attestation)
 
     @property
     def evidence_fees(self) -> int:
@@ -228,12 +285,12 @@ class World:
 
     def registration(self, name: str = "worker", **changes: Any) -> RegisterWorker:
         """A RegisterWorker with the least stake and bond."""
-        roles = WorkerRoles(actor(f"{name} operator"), actor(f"{name} payout"))
+        roles = WorkerRoles(actor(f"{name} operator"), actor(f"{name} payout"), self.rules.measurements[0])
         body = RegisterWorker(1, self.rules.min_stake_nano, self.rules.min_bond_nano, roles)
         return replace(body, **changes)
 
     def register(self, name: str = "worker") -> WorkerSide:
-        """A registered worker without identity or offer."""
+        """A registered worker without keys or offer."""
         body = self.registration(name)
         index = self.registry_state.next_index
         worker = WorkerSide(
@@ -244,6 +301,7 @@ class World:
             body.roles.payout,
             key(f"{name} session 1"),
             blob(f"{name} hpke key", 10),
+            body.roles.measurement,
         )
         value = body.stake_nano + body.bond_nano + self.registry_fees[0]
         self.send(worker.owner, self.registry, body, value).assert_succeeded()
@@ -251,9 +309,9 @@ class World:
         return worker
 
     def active_worker(self, name: str = "worker", slots: int = 2) -> WorkerSide:
-        """A worker with identity and an offer for MODEL at TERMS."""
+        """A worker with attested keys and an offer for MODEL at TERMS."""
         worker = self.register(name)
-        worker.set_identity().assert_succeeded()
+        worker.attest().assert_succeeded()
         worker.set_offer(slots=slots).assert_succeeded()
         return worker
 
@@ -289,6 +347,10 @@ class World:
         """This deployment's policy with another version and other terms."""
         return replace(policy(self.rules, version), **changes)
 
+    def attestation_policy(self, version: int, **changes: Any) -> AttestationPolicy:
+        """This deployment's demands on enclaves with another version and other terms."""
+        return replace(attestation_policy(self.rules, version), **changes)
+
     def govern(self, body: Struct | Cell, value: int | None = None) -> Outcome:
         return self.send(self.governor, self.registry, body, self.registry_fees[2] if value is None else value)
 
@@ -311,3 +373,6 @@ class World:
 
     def sync(self, worker: WorkerSide) -> Outcome:
         return self.send(actor("anyone"), self.registry, SyncPolicy(3, worker.index), self.registry_fees[1])
+
+    def sync_attestation(self) -> Outcome:
+        return self.send(actor("anyone"), self.registry, SyncAttestation(4), self.registry_fees[3])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cocoon.contracts_build import ContractsError
-from cocoon.exit_codes import exit_codes, render
+from cocoon.exit_codes import exit_codes, explain, render
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,6 +15,13 @@ def test_errors_document_is_what_the_generator_prints() -> None:
     assert (ROOT / "docs" / "errors.md").read_text() == render(exit_codes()), (
         "run `python -m cocoon.exit_codes > docs/errors.md`"
     )
+
+
+def test_explain_says_name_meaning_and_remedy_of_every_code() -> None:
+    for entry in exit_codes():
+        assert explain(entry.code) == f"{entry.name} ({entry.code}): {entry.meaning}; {entry.remedy}"
+    assert explain(-14) == "exit code -14: the value does not buy the gas; attach at least what `get_fees` says"
+    assert explain(4242) == "exit code 4242: see docs/errors.md"
 
 
 def test_errors_every_code_is_thrown_somewhere() -> None:

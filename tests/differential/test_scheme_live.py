@@ -9,11 +9,12 @@ from pytoniq_core import Address, Cell
 from tlb import Named, Schema
 from tlb_cells import Codec
 
+from cocoon.bench.attesting import Enclave
 from cocoon.crypto import statements
 from cocoon.crypto.ed25519 import public_key, sign
 from cocoon.crypto.statements import Channel
 from cocoon.crypto.usage import Usage
-from cocoon.deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from cocoon.deployment import Deployment, Rules, attestation_state_init, registry_state_init, slashing_state_init
 from cocoon.wire.blob import bytes_to_cell
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Kind, ModelTerms, WorkerRoles
@@ -29,9 +30,9 @@ from cocoon.wire.escrow import (
     SignedReceipt,
     TopUpEscrow,
 )
-from cocoon.wire.registry import RegisterWorker, SyncPolicy
+from cocoon.wire.registry import RegisterWorker, SyncAttestation, SyncPolicy
 from cocoon.wire.slashing import SubmitEquivocation
-from cocoon.wire.worker import SetIdentity, SetOffer
+from cocoon.wire.worker import SetOffer
 from cocoon_sandbox.config import SANDBOX_GLOBAL_ID
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.transaction import Transaction
@@ -68,7 +69,8 @@ class _Witness:
 
 def test_scheme_decodes_every_message_and_storage_of_a_run(ledger: Ledger) -> None:
     owner, operator, client, payout = (ledger.treasury(name) for name in ("owner", "operator", "client", "payout"))
-    rules = Rules(owner=owner.address)
+    enclave = Enclave(ledger, SANDBOX_GLOBAL_ID)
+    rules = Rules(owner=owner.address, measurements=(enclave.measurement,), attestation_root=enclave.root)
     network = Deployment.of(rules)
     worker, absent = network.worker(0), network.worker(1)
     escrow, orphan = network.escrow(client.address, worker), network.escrow(client.address, absent)
@@ -78,6 +80,8 @@ def test_scheme_decodes_every_message_and_storage_of_a_run(ledger: Ledger) -> No
         {
             network.registry: ("RegistryMessage", "RegistryStorage", "RegistryStorage"),
             network.slashing: ("SlashingMessage", "SlashingData", "SlashingData"),
+            network.attestation: ("AttestationMessage", "AttestationStorage", "AttestationIdentity"),
+            network.tcb_store(enclave.fmspc): ("TcbStoreMessage", "TcbStoreStorage", "TcbStoreIdentity"),
             worker: ("WorkerMessage", "WorkerStorage", "WorkerIdentityData"),
             absent: ("WorkerMessage", "WorkerStorage", "WorkerIdentityData"),
             escrow: escrow_kinds,
@@ -92,13 +96,16 @@ def test_scheme_decodes_every_message_and_storage_of_a_run(ledger: Ledger) -> No
 
     owner.send(ledger, network.registry, TON, state_init=registry_state_init(rules))
     owner.send(ledger, network.slashing, TON, state_init=slashing_state_init())
-    roles = WorkerRoles(operator.address, payout.address)
+    owner.send(ledger, network.attestation, TON, state_init=attestation_state_init(network.registry))
+    roles = WorkerRoles(operator.address, payout.address, enclave.measurement)
     send(owner, network.registry, 13 * TON, RegisterWorker(1, 10 * TON, 2 * TON, roles))
+    send(client, network.registry, TON, SyncAttestation(2))
+    for document in enclave.collateral():
+        send(client, network.attestation, TON, document)
     hpke = bytes_to_cell(bytes(1216))
-    possession = statements.identity(
-        SANDBOX_GLOBAL_ID, worker, index=0, key_epoch=1, session_key=public_key(session), hpke_key_hash=_number(hpke)
-    )
-    send(operator, worker, TON, SetIdentity(2, public_key(session), hpke, sign(session, possession)))
+    refused = enclave.attest(network.registry, orphan, 1, public_key(session), hpke)
+    send(operator, worker, TON, refused)  # the quote names another worker: bounces
+    send(operator, worker, TON, enclave.attest(network.registry, worker, 2, public_key(session), hpke))
     send(operator, worker, TON, SetOffer(3, 2, {MODEL: TERMS}))
     send(client, network.registry, TON, SyncPolicy(4, 0))
 
@@ -146,7 +153,10 @@ def test_scheme_decodes_every_message_and_storage_of_a_run(ledger: Ledger) -> No
     internal = {
         "init_worker", "update_policy", "bind_escrow", "confirm_bind", "bind_confirmed", "bind_refused", "admit_job",
         "job_refused", "settle_job", "report_miss", "miss_recorded", "slash_worker", "payment", "excesses", "bounced",
-        "bounced_rich", "registry_storage", "worker_storage", "escrow_storage", "slashing_data",
+        "bounced_rich", "update_attestation_policy", "verify_quote", "judge_platform", "platform_judged",
+        "quote_verified", "store_tcb", "post_certificate", "post_crl", "post_qe_identity", "post_tcb_info",
+        "attestation_storage", "tcb_store_storage", "registry_storage", "worker_storage", "escrow_storage",
+        "slashing_data",
     }  # fmt: skip
     assert internal <= witness.seen
 
@@ -161,5 +171,7 @@ def test_scheme_fields_that_bounce_handlers_skip_to_lie_first() -> None:
     assert fields[:3] == [("query_id", "uint64"), ("session_key", "uint256"), ("reporter", "MsgAddressInt")]
     fields = [(name, str(kind)) for name, kind in SCHEMA.constructors["confirm_bind"].fields]
     assert fields[:3] == [("worker_index", "uint64"), ("epoch", "uint64"), ("escrow", "MsgAddressInt")]
+    fields = [(name, str(kind)) for name, kind in SCHEMA.constructors["verify_quote"].fields]
+    assert fields[0] == ("attest_seq", "uint64")
     fields = [(name, str(kind)) for name, kind in SCHEMA.constructors["init_worker"].fields]
     assert fields[:2] == [("query_id", "uint64"), ("owner", "MsgAddressInt")]

@@ -30,6 +30,8 @@ class Values:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.schema = codec.schema
+        self._of: dict[str, st.SearchStrategy[Any]] = {}
+        self._within: list[str] = []  # types whose largest value is being made
         self._blobs = st.binary(max_size=600).map(lambda data: codec.decode(Named("Blob"), bytes_to_cell(data)))
 
     def of(self, kind: Type) -> st.SearchStrategy[Any]:
@@ -66,7 +68,11 @@ class Values:
                 return st.dictionaries(keys, self.of(inner), max_size=5).map(lambda found: dict(sorted(found.items())))
             case _, () if self.schema.is_enumeration(kind.name):
                 return st.sampled_from([int(made.tag, 2) for made in self.schema.types[kind.name]])
-        return st.one_of([self.records(made.name) for made in self.schema.types[kind.name]])
+        if kind.name not in self._of:  # deferred, and the same one for each mention: a level of a list names the next
+            self._of[kind.name] = st.deferred(
+                lambda: st.one_of([self.records(made.name) for made in self.schema.types[kind.name]])
+            )
+        return self._of[kind.name]
 
     def records(self, constructor: str) -> st.SearchStrategy[Record]:
         made = self.schema.constructors[constructor]
@@ -95,7 +101,7 @@ class Values:
             case (("MsgAddressInt" | "MsgAddress"), ()):
                 return Address((-1, b"\xff" * 32))
             case "Maybe", (InRef() | Named() as inner,):
-                return self.largest(inner)
+                return None if self._named(inner) in self._within else self.largest(inner)
             case "HashmapE", (int(bits), InRef() | Named() as inner):
                 return {key: self.largest(inner) for key in (0, 1, (1 << bits - 1) - 1, (1 << bits) - 1)}
             case _, () if self.schema.is_enumeration(kind.name):
@@ -103,10 +109,16 @@ class Values:
         return self.largest_record(self.schema.types[kind.name][-1].name)
 
     def largest_record(self, constructor: str) -> Record:
-        """All bits set, every option there."""
+        """All bits set, every option there; a list has one element."""
         longest_text = begin_cell().store_bytes(b"~" * 100).end_cell()
+        made = self.schema.constructors[constructor]
+        self._within.append(made.result)
         found = {
             name: longest_text if (constructor, name) in TEXT_FIELDS else self.largest(kind)
-            for name, kind in self.schema.constructors[constructor].fields
+            for name, kind in made.fields
         }
+        self._within.pop()
         return Record(constructor, found)
+
+    def _named(self, kind: Type) -> str:
+        return self._named(kind.inner) if isinstance(kind, InRef) else kind.name

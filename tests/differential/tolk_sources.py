@@ -28,8 +28,7 @@ class TolkStruct:
 
 
 def _files(root: Path) -> list[Path]:
-    """The sources that `scheme.tlb` describes; attestation has a scheme of its own beside its code."""
-    return sorted(path for path in root.rglob("*.tolk") if "attestation" not in path.parts)
+    return sorted(root.rglob("*.tolk"))
 
 
 def structs(root: Path) -> list[TolkStruct]:

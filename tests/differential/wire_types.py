@@ -36,6 +36,18 @@ PYTHON_NAMES = {("signed_domain", "contract"): "contract_address"}
 """`contract` is a namespace in Tolk."""
 
 
+RENAMED = {
+    "QeIdentityNumbers": "qe_identity", "SvnLevelNumbers": "svn_level", "TcbLevelNumbers": "tcb_level",
+    "RevocationListState": "revocation_list",
+}  # fmt: skip
+"""Python keeps the plain names for the documents that these are the numbers of."""
+
+
+def constructor_of(wire: type[Struct]) -> str:
+    """The scheme's constructor for a dataclass."""
+    return RENAMED.get(wire.__name__, snake(wire.__name__))
+
+
 def assert_same(kind: Type, expected: Any, found: Any) -> None:
     """That a value by the scheme and one by the Python codec are equal, names of fields included."""
     if isinstance(kind, InRef) and isinstance(found, Cell):  # a cell that the Python codec leaves closed
@@ -56,7 +68,7 @@ def assert_same(kind: Type, expected: Any, found: Any) -> None:
         assert found is None
     elif isinstance(expected, Record):
         assert isinstance(found, Struct)
-        constructor = snake(type(found).__name__)
+        constructor = constructor_of(type(found))
         assert constructor == expected.constructor
         names = [PYTHON_NAMES.get((constructor, field.name), field.name) for field in fields(found)]  # type: ignore[arg-type]
         assert names == list(expected.fields)
@@ -81,12 +93,12 @@ def _subclasses(base: type[Struct]) -> set[type[Struct]]:
 def _wire_structs() -> dict[str, type[Struct]]:
     """Wire types by constructor name."""
     modules = {f"cocoon.wire.{module.name}" for module in pkgutil.iter_modules(cocoon.wire.__path__)}
-    modules.remove("cocoon.wire.attestation")  # described by contracts/attestation/scheme.tlb
     for module in modules:
         importlib.import_module(module)
     named = {cls.__qualname__: cls for cls in _subclasses(Struct) if cls.__module__ in modules}
     named["RequestBinding"] = crypto_request.RequestBinding
-    return {snake(name): getattr(importlib.import_module(cls.__module__), name) for name, cls in named.items()}
+    found = {name: getattr(importlib.import_module(cls.__module__), name) for name, cls in named.items()}
+    return {constructor_of(cls): cls for cls in found.values()}
 
 
 WIRE = _wire_structs()

@@ -123,7 +123,7 @@ def lost_report(recorder: Recorder) -> None:
 def rebind(recorder: Recorder) -> None:
     """The enclave was restarted; the channel takes the new keys, the job's money comes back."""
     channel = posted(recorder)
-    recorder.record(channel.worker.set_identity(key("after the reboot"))).assert_succeeded()
+    recorder.record(channel.worker.attest(key("after the reboot"))).assert_succeeded()
     recorder.record(channel.rebind()).assert_succeeded()
 
 

@@ -25,7 +25,9 @@ and compares.
 
 FLOWS = (
     Flow("Register a worker", network_flows.register),
-    Flow("Identity and offer", network_flows.identity_and_offer),
+    Flow("Collateral", network_flows.collateral),
+    Flow("Attestation and offer", network_flows.attest_and_offer),
+    Flow("A quote that is refused", network_flows.refused_quote),
     Flow("Open a channel", channel_flows.open),
     Flow("Opening refused", channel_flows.refuse),
     Flow("Opening bounced", channel_flows.absent),
@@ -45,6 +47,7 @@ FLOWS = (
     Flow("Allow and deny a measurement", network_flows.governance),
     Flow("Ownership moves", network_flows.ownership),
     Flow("A new policy reaches a worker", network_flows.policy),
+    Flow("New demands on enclaves", network_flows.attestation_policy),
     Flow("Slash", network_flows.slash),
     Flow("A worker's other messages", network_flows.manage),
     Flow("Other evidence", network_flows.adopt),

@@ -7,12 +7,14 @@ from dataclasses import replace
 from actors import actor
 from channel_flows import opened
 from recording import Recorder
-from world import MODEL, TERMS, TON
+from world import MODEL, TERMS, TON, WorkerSide
 
+from cocoon.bench.attesting import Enclave
 from cocoon.wire.registry import (
     AcceptOwnership,
     AllowMeasurement,
     CancelChange,
+    ChangeAttestationPolicy,
     ChangePolicy,
     DenyMeasurement,
     OfferOwnership,
@@ -21,6 +23,7 @@ from cocoon.wire.registry import (
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import (
     AdoptSlashing,
+    ApproveMeasurement,
     BeginUnbond,
     ChangeOperator,
     PauseWorker,
@@ -29,6 +32,7 @@ from cocoon.wire.worker import (
     TopUpStake,
     WithdrawStake,
 )
+from cocoon_sandbox.config import SANDBOX_GLOBAL_ID
 
 
 def register(recorder: Recorder) -> None:
@@ -42,11 +46,53 @@ def register(recorder: Recorder) -> None:
     recorder.record(world.send(actor("worker owner"), world.registry, body, value)).assert_succeeded()
 
 
-def identity_and_offer(recorder: Recorder) -> None:
-    """The operator proves that it holds the session key, then names models and prices."""
-    worker = recorder.know(recorder.world.register())
-    recorder.record(worker.set_identity()).assert_succeeded()
+def enrolled(recorder: Recorder, documents: int = 6) -> tuple[Enclave, WorkerSide]:
+    """An enclave whose root the network names, with so many of its documents posted, and a worker that runs it."""
+    world = recorder.world
+    enclave = Enclave(world.ledger, SANDBOX_GLOBAL_ID)
+    demands = world.attestation_policy(2, root_key_x=enclave.root_x, root_key_y=enclave.root_y, accepted_statuses=1)
+    world.adopt(ChangeAttestationPolicy(demands)).assert_succeeded()
+    world.sync_attestation().assert_succeeded()
+    for document in enclave.collateral()[:documents]:
+        world.send(actor("poster"), world.attestation, document, TON).assert_succeeded()
+    worker = recorder.know(world.register())
+    worker.by_owner(ApproveMeasurement(1, enclave.measurement)).assert_succeeded()
+    recorder.name(world.attestation, "Attestation")
+    recorder.name(world.deployment.tcb_store(enclave.fmspc), "TcbStore")
+    return enclave, worker
+
+
+def collateral(recorder: Recorder) -> None:
+    """What Intel publishes, by anyone: it counts because Intel signed it. The rest of the value comes back."""
+    enclave, _ = enrolled(recorder, documents=0)
+    recorder.name(actor("poster"), "Anyone")
+    for document in enclave.collateral():
+        recorder.record(recorder.world.send(actor("poster"), recorder.world.attestation, document, TON // 10))
+
+
+def attest_and_offer(recorder: Recorder) -> None:
+    """The chain verifies the enclave's quote, and only then there are keys; the operator names models and prices."""
+    enclave, worker = enrolled(recorder)
+    quote = enclave.attest(recorder.world.registry, worker.address, 1, worker.session.public, worker.hpke)
+    recorder.record(worker.by_operator(quote, worker.attest_fees)).assert_succeeded()
     recorder.record(worker.by_operator(SetOffer(2, 2, {MODEL: TERMS}))).assert_succeeded()
+
+
+def refused_quote(recorder: Recorder) -> None:
+    """At once, or by the store of the platform's family, which nobody has posted TCB info to: nothing has changed, the
+    change goes to the operator."""
+    enclave, worker = enrolled(recorder, documents=5)
+    recorder.record(worker.by_operator(worker.quote(), worker.attest_fees))
+    quote = enclave.attest(recorder.world.registry, worker.address, 2, worker.session.public, worker.hpke)
+    recorder.record(worker.by_operator(quote, worker.attest_fees))
+
+
+def attestation_policy(recorder: Recorder) -> None:
+    """What an enclave must satisfy changes like every other rule; anyone brings it to Attestation."""
+    world = recorder.world
+    world.adopt(ChangeAttestationPolicy(world.attestation_policy(2, accepted_statuses=1))).assert_succeeded()
+    recorder.name(world.attestation, "Attestation")
+    recorder.record(world.sync_attestation()).assert_succeeded()
 
 
 def governance(recorder: Recorder) -> None:
@@ -95,12 +141,13 @@ def slash(recorder: Recorder) -> None:
 
 
 def manage(recorder: Recorder) -> None:
-    """Pause, resume, more stake and bond, another operator."""
+    """Pause, resume, more stake and bond, another operator, another measurement."""
     worker = recorder.know(recorder.world.active_worker())
     recorder.record(worker.by_operator(PauseWorker(1))).assert_succeeded()
     recorder.record(worker.by_operator(ResumeWorker(2))).assert_succeeded()
     recorder.record(worker.by_owner(TopUpStake(3, TON, TON), 2 * TON + worker.manage_fees)).assert_succeeded()
     recorder.record(worker.by_owner(ChangeOperator(4, actor("new operator")))).assert_succeeded()
+    recorder.record(worker.by_owner(ApproveMeasurement(5, 7))).assert_succeeded()
 
 
 def adopt(recorder: Recorder) -> None:

@@ -16,7 +16,15 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "flows.md").read_text()
 SCHEMA = Schema.parse((ROOT / "contracts" / "scheme.tlb").read_text())
 
-RECEIVERS = ("RegistryMessage", "WorkerMessage", "EscrowMessage", "SlashingMessage", "WalletMessage")
+RECEIVERS = (
+    "RegistryMessage",
+    "WorkerMessage",
+    "EscrowMessage",
+    "SlashingMessage",
+    "AttestationMessage",
+    "TcbStoreMessage",
+    "WalletMessage",
+)
 
 
 @pytest.fixture(scope="module")

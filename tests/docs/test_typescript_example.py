@@ -20,8 +20,11 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
 
-from cocoon.chain.wallet import Wallet
-from cocoon.deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from cocoon.attestation.simulation import Simulation
+from cocoon.chain.wallet import Transfer, Wallet
+from cocoon.deploying import plan
+from cocoon.deployment import Deployment
+from cocoon.rules import parse_rules
 from cocoon.signer.client import SignerClient
 from cocoon.wire.common import WorkerRoles
 from cocoon.wire.registry import RegisterWorker
@@ -55,6 +58,10 @@ min_duration_sec = 30
 [pace]
 first_pause = 0.05
 longest_pause = 0.5
+[attestation]
+source = "simulated"
+seed = "example"
+allow_simulated_tee = true
 """
 
 
@@ -97,17 +104,15 @@ async def market(executor: Executor, tmp_path: Path) -> AsyncIterator[Market]:
     words = await asyncio.to_thread(Wallet.new_mnemonic)
     for wallet in (operator, Wallet.from_mnemonic(words)):
         ledger.credit(wallet.address, 20 * TON)
-    rules = Rules(owner=owner.address)
+    simulation = Simulation(b"example")
+    rules = parse_rules(json.dumps(simulation.rules()), owner.address)
     deployment = Deployment.of(rules)
-    roles = WorkerRoles(operator.address, payout.address)
+    roles = WorkerRoles(operator.address, payout.address, simulation.measurement)
     registration = RegisterWorker(1, 10 * TON, 2 * TON, roles).to_cell()
     async with Network(ledger, block_interval=0.5) as network:
-        for to, value, body, init in (
-            (deployment.registry, TON, None, registry_state_init(rules)),
-            (deployment.slashing, TON, None, slashing_state_init()),
-            (deployment.registry, 13 * TON, registration, None),
-        ):
-            await network.send(Message(owner.message(ledger, to, value, body, state_init=init)))
+        for sent in [*plan(rules).transfers(), Transfer(deployment.registry, 13 * TON, registration)]:
+            message = owner.message(ledger, sent.to, sent.value, sent.body, state_init=sent.state_init)
+            await network.send(Message(message))
             await network.settle()
         config = tmp_path / "network.json"
         config.write_text(json.dumps(network.global_config()))

@@ -79,7 +79,7 @@ def test_flow_restarted_worker_rotates_its_key_and_old_channels_go_on(ledger: Le
     worker = world.active_worker()
     old = world.open_channel(worker)
     old_key = worker.session
-    worker.set_identity(key("after the reboot")).assert_succeeded()
+    worker.attest(key("after the reboot")).assert_succeeded()
     new = world.open_channel(worker, salt=1)
     assert (old.state.binding.key_epoch, new.state.binding.key_epoch) == (1, 2)
     new.post().assert_succeeded()

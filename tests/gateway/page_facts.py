@@ -25,7 +25,9 @@ def _worker(index: int, **said: Any) -> dict[str, Any]:
     return {
         "index": index, "address": address, "owner": address, "status": said.get("status", "active"),
         "stake_nano": str(said.get("stake", 50) * TON), "bond_nano": str(2 * TON), "measurement": "9e" * 32,
-        "measurement_state": said.get("measurement_state", "listed"), "lease_end": 1_800_400_000, "key_epoch": 1,
+        "measurement_state": said.get("measurement_state", "listed"), "lease_end": 1_800_400_000,
+        "key_epoch": 1, "tcb_date": 1_790_000_000,
+        "reported": said.get("reported", False),
         "jobs": said.get("jobs", 120), "misses": said.get("misses", 0), "rejections": 1, "key_losses": 0,
         "volume_nano": "8123456789", "reputation": said.get("reputation", 1.0),
         "endpoint": said.get("endpoint", f"wss://gpu{index}.example:9443"), "load": said.get("load", 0),

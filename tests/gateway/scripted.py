@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from openai import AsyncOpenAI
 from pytoniq_core import Address
 
+from cocoon.attestation.trust import SIMULATED_BANNER
 from cocoon.crypto.ed25519 import public_key, sign
 from cocoon.crypto.statements import Channel, receipt
 from cocoon.crypto.usage import Usage, price
@@ -27,7 +28,6 @@ from cocoon.gateway.metrics import GatewayMetrics
 from cocoon.gateway.receipts import Proof
 from cocoon.gateway.serve import listening
 from cocoon.gateway.server import make_app
-from cocoon.gateway.trust import Trust
 from cocoon.wire.common import Kind, ModelTerms
 from cocoon.wire.escrow import SignedReceipt
 
@@ -109,6 +109,7 @@ class ScriptedPage:
 
     stale_sec: float = 60.0
     age: float | None = 1.0
+    refused: str | None = None
     worker_list: list[dict[str, Any]] = field(default_factory=list)
     flow_list: list[dict[str, Any]] = field(default_factory=list)
     channel_list: list[dict[str, Any]] = field(default_factory=list)
@@ -117,7 +118,7 @@ class ScriptedPage:
         return self.age
 
     def network(self) -> dict[str, Any]:
-        return {"global_id": -217, "registry": "0:" + "01" * 32, "time": 1_800_000_000, "attestation_required": False}
+        return {"global_id": -217, "registry": "0:" + "01" * 32, "time": 1_800_000_000, "refused": self.refused}
 
     def workers(self) -> list[dict[str, Any]]:
         return self.worker_list
@@ -185,7 +186,7 @@ async def served(
     keys = KeyStore(db)
     key = keys.add("team", budget)
     made = Context(
-        backend, keys, ReceiptArchive(db, keep_days=1), GatewayMetrics(), Trust("this is a test"),
+        backend, keys, ReceiptArchive(db, keep_days=1), GatewayMetrics(), lambda: SIMULATED_BANNER,
         limits or HttpLimits(), **context,
     )  # fmt: skip
     async with listening(make_app(made, page), "127.0.0.1", 0) as base_url:

@@ -31,9 +31,13 @@ def test_exclusion_of_a_worker_in_order_is_none() -> None:
     [
         ({"status": int(WorkerStatus.PAUSED)}, "paused"), ({"status": int(WorkerStatus.JAILED)}, "jailed"),
         ({"status": int(WorkerStatus.UNBONDING)}, "unbonding"), ({"status": 77}, "status 77"),
-        ({"lease_end": NOW}, "lapsed"), ({"lease_end": NOW + 59}, "lapsed"), ({"bond_nano": 0}, "bond"),
-        ({"measurement": DENIED}, "denied"), ({"measurement": 5}, "neither listed"),
-        ({"measurement": 0}, "not attested"), ({"models": {}}, "does not offer"), ({"endpoint": None}, "endpoint"),
+        ({"lease_end": NOW}, "attestation ended"), ({"lease_end": NOW + 59}, "about to end"),
+        ({"bond_nano": 0}, "bond"),
+        ({"measurement": DENIED}, "denied"), ({"measurement": 5}, "not on the network's list"),
+        ({"measurement": 0}, "not attested"), ({"models": {}}, "does not offer"),
+        ({"endpoint": None}, "announces no endpoint"),
+        ({"endpoint": None, "announced": "javascript:alert(1)"}, "no endpoint such as"),
+        ({"attestation_code": 0xC0DE}, "does not know"),
         ({"models": {NUMBER: ModelTerms(10**10 + 1, 0, 0, 0, 0)}}, "dearer"),
         ({"models": {NUMBER: ModelTerms(0, 0, 10**11 + 1, 0, 0)}}, "dearer"),
         ({"models": {NUMBER: ModelTerms(0, 10**10 + 1, 0, 0, 0)}}, "dearer"),
@@ -46,7 +50,6 @@ def test_exclusion_of_an_unfit_worker_names_the_reason(changes: dict[str, Any], 
 
 
 def test_exclusion_follows_the_owners_policy_and_experience() -> None:
-    assert why({"measurement": 0}, allow_unattested=True) is None
     assert why({"measurement": 5}, accepted=frozenset({5})) is None
     assert "denied" in (why({"measurement": DENIED}, accepted=frozenset({DENIED})) or "")  # nothing overrides a denial
     assert "refuses" in (why({}, refused=frozenset({1})) or "")

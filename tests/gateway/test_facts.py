@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from ledger_chain import LedgerChain
-from protocol_world import MODEL, TERMS, TON, World, make_world, named_key
+from market_world import ledger_world
+from protocol_world import ENDPOINT, MODEL, TERMS, TON, World
 from pytoniq_core import Address
 from scripted import until
+from simulated_network import SIMULATION
 
-from cocoon.chain.wallet import Wallet
 from cocoon.deployment import Deployment
-from cocoon.errors import ChainUnavailable
-from cocoon.gateway.errors import GatewayError
+from cocoon.errors import ChainUnavailable, ClientError
 from cocoon.gateway.facts import FactsWatcher
 from cocoon.gateway.flows import FlowWatcher
-from cocoon_sandbox.executor import Executor
 from cocoon_sandbox.ledger import Ledger
 
 
 @pytest.fixture
-async def world(executor: Executor) -> World:
-    ledger = Ledger(executor)
-    wallets = [Wallet(named_key(name)) for name in ("owner", "operator", "client")]
-    for wallet in wallets:
-        ledger.credit(wallet.address, 100 * TON)
-    return await make_world(LedgerChain(ledger, global_id=-217), *wallets)
+async def world(ledger: Ledger) -> World:
+    return await ledger_world(ledger)
+
+
+def watching(world: World, endpoints: Mapping[int, str] | None = None, *, poll_sec: float = 1) -> FactsWatcher:
+    return FactsWatcher(world.chain, world.deployment, endpoints or {}, poll_sec=poll_sec, allow_simulated_tee=True)
 
 
 async def test_refresh_reads_workers_with_their_offers_and_the_owners_endpoints(world: World) -> None:
-    found = await FactsWatcher(world.chain, world.deployment, {0: "ws://here"}, poll_sec=1).refresh()
+    found = await watching(world, {0: "ws://here"}).refresh()
     (worker,) = found.workers
     assert (worker.index, worker.status_name, worker.models) == (0, "active", {MODEL: TERMS})
-    assert (worker.stake_nano, worker.measurement, worker.endpoint) == (10 * TON, 0, "ws://here")
-    assert found.attestation_required is False
+    assert (worker.state.stake_nano, worker.measurement) == (10 * TON, SIMULATION.measurement)
+    assert (worker.endpoint, worker.announced) == ("ws://here", ENDPOINT)
+    assert found.trust.root == SIMULATION.root
 
 
 async def test_watcher_keeps_the_last_facts_while_the_network_is_away_and_goes_on(world: World) -> None:
     chain = world.chain
     assert isinstance(chain, LedgerChain)
-    watcher = FactsWatcher(chain, world.deployment, {}, poll_sec=0.01)
+    watcher = watching(world, poll_sec=0.01)
     before = await watcher.refresh()
     chain.offline = True
     with pytest.raises(ChainUnavailable):
@@ -56,11 +58,34 @@ async def test_watcher_keeps_the_last_facts_while_the_network_is_away_and_goes_o
 
 async def test_refresh_of_a_registry_that_is_none_is_refused(world: World) -> None:
     watcher = FactsWatcher(world.chain, Deployment(Address((0, b"\1" * 32))), {}, poll_sec=1)
-    with pytest.raises(GatewayError, match="there is no registry"):
+    with pytest.raises(ClientError, match="there is no registry"):
         await watcher.refresh()
     wrong = FactsWatcher(world.chain, Deployment(world.deployment.slashing), {}, poll_sec=1)
-    with pytest.raises(GatewayError, match="something else"):
+    with pytest.raises(ClientError, match="no Registry that this version knows"):
         await wrong.refresh()
+    assert "no Registry" in str(wrong.refused)
+
+
+async def test_refresh_looks_for_an_announced_endpoint_once_for_each_attestation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher, looked = watching(world), []
+    find = world.chain.transactions
+
+    async def counting(*said: Any, **named: Any) -> Any:
+        looked.append(said)
+        return await find(*said, **named)
+
+    monkeypatch.setattr(world.chain, "transactions", counting)
+    for _ in range(3):
+        (worker,) = (await watcher.refresh()).workers
+        assert worker.endpoint == ENDPOINT
+    once = len(looked)
+    assert once
+    await world.agent.restart()
+    looked.clear()
+    (worker,) = (await watcher.refresh()).workers
+    assert (worker.endpoint, bool(looked)) == (ENDPOINT, True)
 
 
 async def test_flows_show_each_payment_once_with_its_name(world: World) -> None:
@@ -69,7 +94,7 @@ async def test_flows_show_each_payment_once_with_its_name(world: World) -> None:
     await watcher.refresh()
     await watcher.refresh()
     said = [flow.what for flow in watcher.flows]
-    assert said.count("RegisterWorker") == said.count("InitWorker") == said.count("SetIdentity") == 1
+    assert said.count("RegisterWorker") == said.count("InitWorker") == said.count("Attest") == 1
     (init,) = [flow for flow in watcher.flows if flow.what == "InitWorker"]
     assert (init.source, init.destination) == (world.deployment.registry, world.deployment.worker(0))
     assert init.nano >= 12 * TON

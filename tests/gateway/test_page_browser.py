@@ -70,6 +70,10 @@ async def test_page_in_every_form_shows_the_market_and_never_scrolls_sideways(
         await page.screenshot(path=folder / f"page-{size}-{scheme}.png", full_page=True)
         await page.fill("#prompt", "Silk keeps what it wraps and shows who wove it")
         await page.press("#prompt", "Enter")
+        await page.wait_for_selector(".proof-button")
+        assert "TCB date" in await page.inner_text(".worker >> nth=0")
+        assert "2026-09-21" in await page.inner_text(".worker >> nth=0")
+        await page.screenshot(path=folder / f"gateway-{size}-{scheme}.png")  # docs/images are made of these
         await page.click(".proof-button")
         await page.wait_for_selector("#proof .checks li")
         await page.wait_for_timeout(100)

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from ledger_chain import LedgerChain
-from protocol_world import MODEL, TON, World, make_world, named_key
+from market_world import ledger_world
+from protocol_world import MODEL, TON, World
 
-from cocoon.chain.wallet import Wallet
 from cocoon.client import Client
 from cocoon.client.channel import Channel
 from cocoon.errors import ClientError
@@ -20,7 +19,6 @@ from cocoon.gateway.facts import FactsWatcher, WorkerFacts
 from cocoon.gateway.held import PoolLimits
 from cocoon.gateway.pool import ChannelPool
 from cocoon.wire.escrow import EscrowStatus
-from cocoon_sandbox.executor import Executor
 from cocoon_sandbox.ledger import Ledger
 
 LIMITS = PoolLimits(
@@ -61,7 +59,9 @@ class Bench:
     wires: list[Wire] = field(default_factory=list)
 
     async def worker(self) -> WorkerFacts:
-        watcher = FactsWatcher(self.world.chain, self.world.deployment, {0: "ws://worker"}, poll_sec=1)
+        watcher = FactsWatcher(
+            self.world.chain, self.world.deployment, {0: "ws://worker"}, poll_sec=1, allow_simulated_tee=True
+        )
         (found,) = (await watcher.refresh()).workers
         return found
 
@@ -77,14 +77,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(executor: Executor) -> AsyncIterator[Bench]:
-    ledger = Ledger(executor)
-    wallets = [Wallet(named_key(name)) for name in ("owner", "operator", "client")]
-    for wallet in wallets:
-        ledger.credit(wallet.address, 100 * TON)
-    chain = LedgerChain(ledger, global_id=-217)
-    world = await make_world(chain, *wallets)
-    with Client(chain, world.client, world.deployment) as client:
+async def bench(ledger: Ledger) -> AsyncIterator[Bench]:
+    world = await ledger_world(ledger)
+    with Client(world.chain, world.client, world.deployment, allow_simulated_tee=True) as client:
         wires: list[Wire] = []
 
         async def connect(channel: Channel, endpoint: str) -> Any:
@@ -191,6 +186,17 @@ async def test_use_after_the_workers_restart_rebinds_the_channel(bench: Bench) -
     async with bench.pool.use(await bench.worker(), MODEL, need_nano=1) as lease:
         assert lease.held.binding.key_epoch == before + 1
     assert [wire.closed for wire in bench.wires] == [1, 0]
+
+
+async def test_use_while_the_former_keys_still_serve_seals_nothing_to_them(bench: Bench) -> None:
+    """The enclave that held them may be one that governance has denied since."""
+    async with bench.pool.use(await bench.worker(), MODEL, need_nano=1):
+        await bench.world.agent.restart()
+        with pytest.raises(PoolExhausted, match="former keys"):
+            async with bench.pool.use(await bench.worker(), MODEL, need_nano=1):
+                pytest.fail("it was sealed to keys that are gone")
+    async with bench.pool.use(await bench.worker(), MODEL, need_nano=1):
+        assert [wire.closed for wire in bench.wires] == [1, 0]
 
 
 async def test_retired_channel_is_closed_and_its_money_comes_back(bench: Bench) -> None:

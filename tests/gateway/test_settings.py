@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytoniq_core import Address
+from market_world import ledger_world
 
 from cocoon.attestation.errors import SimulatedTeeRefused
-from cocoon.deployment import Rules, registry_data
 from cocoon.gateway.errors import GatewayError
 from cocoon.gateway.serve import running
 from cocoon.gateway.settings import GatewaySettings
-from cocoon.gateway.trust import network_trust, require_trust
-from cocoon.wire.registry import RegistryStorage
+from cocoon_sandbox.ledger import Ledger
 
 PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
 LEAST = f'network = "n.json"\nregistry = "0:{"01" * 32}"\ndata_dir = "d"\n'
@@ -46,6 +44,7 @@ def test_settings_of_the_page_are_read_as_they_stand(tmp_path: Path) -> None:
         ('[models]\na = "xyz"', "models.a"), ('[endpoints]\nx = "ws://a"', "endpoints.x"),
         ('[endpoints]\n0 = "file:///etc"', "endpoints.0"), ('accept_measurements = ["1"]', "accept_measurements"),
         ("refuse_workers = [-1]", "refuse_workers"), ("[http]\nbody_bytes = 1.5", "http.body_bytes"),
+        ("report_equivocation = 1", "report_equivocation"), ('private_endpoints = "no"', "private_endpoints"),
         ("a = = b", "can't read"),
     ],
 )  # fmt: skip
@@ -67,14 +66,11 @@ async def test_open_page_on_a_public_address_is_refused(tmp_path: Path) -> None:
             pytest.fail("it started")
 
 
-@pytest.mark.parametrize("required", [False, True])
-def test_network_without_proof_of_hardware_is_refused_unless_allowed(required: bool) -> None:
-    state = RegistryStorage.from_cell(
-        registry_data(Rules(owner=Address((0, bytes(32))), attestation_required=required))
-    )
-    trust = network_trust(state)
-    assert trust.banner is not None
-    assert "NOTHING IS CONFIDENTIAL" in trust.banner
+async def test_running_on_a_simulated_network_is_refused_unless_allowed(tmp_path: Path, ledger: Ledger) -> None:
+    world = await ledger_world(ledger)
+    settings = replace(read(tmp_path, LEAST), registry=world.deployment.registry, port=0)
     with pytest.raises(SimulatedTeeRefused, match="allow-simulated-tee"):
-        require_trust(trust, allow_simulated_tee=False)
-    require_trust(trust, allow_simulated_tee=True)
+        async with running(settings, world.chain, world.client):
+            pytest.fail("it started")
+    async with running(settings, world.chain, world.client, allow_simulated_tee=True) as gateway:
+        assert "NOTHING IS CONFIDENTIAL" in str(gateway.banner)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pytoniq_core import Address
 
 from cocoon.contracts_build import load
+from cocoon.wire.attestation import QuoteVerified
 from cocoon.wire.common import Payment, PaymentReason
 from cocoon.wire.escrow import (
     BeginClose,
@@ -37,13 +38,14 @@ from cocoon.wire.escrow import (
 )
 from cocoon.wire.worker import (
     AdmitJob,
+    ApproveMeasurement,
+    Attest,
     BeginUnbond,
     CreditVolume,
     PauseWorker,
     RebindEscrow,
     ReportMiss,
     ResumeWorker,
-    SetIdentity,
     SlashWorker,
     TopUpStake,
     WithdrawStake,
@@ -152,15 +154,15 @@ class Ledgers:
         if old.people.slashable.adopted is not None:
             assert new.people.slashable.adopted == old.people.slashable.adopted
         _only(cause, new.misses != old.misses, {ReportMiss})
-        _only(cause, new.people.keys != old.people.keys or new.key_epoch != old.key_epoch, {SetIdentity})
         _only(cause, len(new.open_jobs) > len(old.open_jobs), {AdmitJob})
         _only(
             cause,
             new.status != old.status,
-            {SetIdentity, PauseWorker, ResumeWorker, BeginUnbond, WithdrawStake, SlashWorker},
+            {QuoteVerified, PauseWorker, ResumeWorker, BeginUnbond, WithdrawStake, SlashWorker},
         )
         assert new.open_count == len(new.open_jobs) <= MAX_FORCED_SLOTS
         assert new.key_epoch >= old.key_epoch
+        self._check_keys(old, new, cause, transaction)
         if old.status == WorkerStatus.JAILED:
             assert new.status == WorkerStatus.JAILED, "jail is for good"
         if new.status == WorkerStatus.JAILED:
@@ -180,6 +182,27 @@ class Ledgers:
             assert taken in (0, old.stake_nano)
             assert _paid(transaction, PaymentReason.SLASH_REWARD) * 5 <= taken
             assert _paid(transaction, PaymentReason.SLASH_REWARD) + _paid(transaction, PaymentReason.BURN) == taken
+
+    def _check_keys(self, old: WorkerStorage, new: WorkerStorage, cause: int | None, transaction: Transaction) -> None:
+        """Only what the operator asked for, of the measurement the owner approved, once it is verified, once."""
+        was, now = old.people, new.people
+        verified = replace(was, block_seqno=now.block_seqno, tcb_date=now.tcb_date, keys=now.keys) != was
+        _only(cause, verified or (new.key_epoch, new.lease_end) != (old.key_epoch, old.lease_end), {QuoteVerified})
+        _only(cause, now.slashable.measurement != was.slashable.measurement, {ApproveMeasurement})
+        _only(cause, now.slashable.old_keys != was.slashable.old_keys, {QuoteVerified})
+        _only(cause, now.attest_seq != was.attest_seq, {Attest})
+        _only(cause, now.awaited != was.awaited, {Attest, QuoteVerified, ApproveMeasurement})
+        assert now.awaited is None or now.awaited.measurement == now.slashable.measurement
+        if verified:
+            assert now.keys == was.awaited, "keys that nobody asked for"
+            assert (now.awaited, now.attest_seq) == (None, was.attest_seq)
+            assert now.block_seqno > was.block_seqno
+            assert old.status not in (WorkerStatus.CLOSED, WorkerStatus.JAILED)
+            assert new.key_epoch - old.key_epoch == (now.keys.session_key != was.keys.session_key)
+        if now.attest_seq != was.attest_seq:
+            message = transaction.in_msg
+            assert message is not None
+            assert (message.src, now.attest_seq) == (was.operator_wallet, was.attest_seq + 1)
 
 
 class _Bounced:

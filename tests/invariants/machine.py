@@ -1,4 +1,5 @@
-"""All actors at once: governance, two workers, two clients, a thief, and a network that delivers as late as it likes.
+"""All actors at once: governance, two workers, two clients, Attestation, a thief, and a network that delivers as late
+as it likes.
 
 Messages between two accounts keep their order, as TON guarantees; everything else is permuted. After every
 transaction: money
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actors import actor, key
+from actors import actor, digest, key
 from channel import DAY, REQUEST, RESPONSE, Channel
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -17,10 +18,11 @@ from laws import Ledgers
 from pytoniq_core import Address, Cell, begin_cell
 from solvency import owed_by
 from stages import market_world
-from world import MODEL, TERMS, TON, WorkerSide
+from world import MEASUREMENT, MODEL, TERMS, TON, WorkerSide
 
+from cocoon.wire.attestation import AttestedPlatform, QuoteRefused, QuoteVerified, VerifyQuote
 from cocoon.wire.codec import Struct
-from cocoon.wire.common import Kind, Payment, PaymentReason
+from cocoon.wire.common import AttestedKeys, Kind, Payment, PaymentReason
 from cocoon.wire.escrow import (
     BeginClose,
     CancelOpen,
@@ -49,6 +51,7 @@ from cocoon.wire.registry import (
 from cocoon.wire.slashing import SubmitEquivocation
 from cocoon.wire.worker import (
     AdoptSlashing,
+    ApproveMeasurement,
     BeginUnbond,
     PauseWorker,
     ResumeWorker,
@@ -92,6 +95,8 @@ class Market(RuleBasedStateMachine):
         self.fees = self.world.escrow_fees(DAY)
         self.govern_fees = self.world.registry_fees
         self.manage_fees = self.world.workers[0].manage_fees
+        self.attest_fees = self.world.workers[0].attest_fees
+        self.asked: list[tuple[int, int, AttestedKeys]] = []
 
     # ---- the network ----
 
@@ -125,11 +130,21 @@ class Market(RuleBasedStateMachine):
         if len(self.seen) < 60 and not message.bounced and message.opcode is not None:
             self.seen.append(message.body)
         for out in transaction.out_msgs:
+            if out.opcode == VerifyQuote.PREFIX[0] and not out.bounced:
+                self._note_quote(out)
             if out.dst == THIEF:
                 rewarded = (
                     out.opcode == Payment.PREFIX[0] and Payment.from_cell(out.body).reason == PaymentReason.SLASH_REWARD
                 )
                 self.thief_received += 0 if rewarded else out.value
+
+    def _note_quote(self, message: Message) -> None:
+        """What a Worker awaits from now on; the quote of a thief is one that no Attestation accepts."""
+        for number, worker in enumerate(self.world.workers):
+            people = worker.state.people
+            asked = people.awaited
+            if worker.address == message.src and asked is not None and asked.session_key != key("thief").public:
+                self.asked.append((number, people.attest_seq, asked))
 
     @initialize(opened=st.lists(channels, min_size=1, max_size=4, unique=True))
     def open_some(self, opened: list[int]) -> None:
@@ -228,11 +243,19 @@ class Market(RuleBasedStateMachine):
         self.signed.closings.setdefault(epoch, set()).add(amount)
         self.put(actor(who), channel.address, channel.closing(amount), self.fees[6] + extra)
 
-    @rule(number=channels, who=carriers, extra=values, measurement=st.sampled_from([0, 0, 0, 5]), reboot=st.booleans())
+    @rule(
+        number=channels,
+        who=carriers,
+        extra=values,
+        measurement=st.sampled_from([MEASUREMENT] * 3 + [5]),
+        reboot=st.booleans(),
+    )
     def channel_is_rebound(self, number: int, who: str, extra: int, measurement: int, reboot: bool) -> None:
         """With keys that are new, or not; the enclave then signs with the ones the channel is bound to."""
         if reboot and self.is_open(self.ensure_job(number)):
             self.worker_renews(number // 2, True)
+            self.settle()
+            self.attestation_verifies(-1, 1)
             self.settle()
         self.put(actor(who), self.channels[number].address, RebindChannel(16, measurement), self.fees[8] + extra)
 
@@ -297,7 +320,29 @@ class Market(RuleBasedStateMachine):
         worker = self.world.workers[number]
         self.refresh_key(worker)
         session = key(f"worker {number} session {worker.state.key_epoch + 1}") if rotate else worker.session
-        self.put(worker.operator, worker.address, worker.identity(session), self.manage_fees)
+        self.put(worker.operator, worker.address, worker.quote(session), self.attest_fees)
+
+    @precondition(lambda self: self.asked)
+    @rule(which=st.integers(-4, -1), later=st.sampled_from([1, 1, 1, 0, -1]))
+    def attestation_verifies(self, which: int, later: int) -> None:
+        """One of the last quotes that were sent on: late, twice, or after another, as it comes."""
+        if not self.asked:
+            return
+        number, seq, keys = self.asked[max(which, -len(self.asked))]
+        self.put_verdict(number, seq, keys, later)
+
+    @precondition(lambda self: self.asked)
+    @rule(which=st.integers(-4, -1))
+    def attestation_refuses(self, which: int) -> None:
+        number, seq, _ = self.asked[max(which, -len(self.asked))]
+        refused = QuoteRefused(seq, 564)
+        self.put(self.world.attestation, self.world.workers[number].address, refused, TON // 100)
+
+    @rule(number=workers, measurement=st.sampled_from([MEASUREMENT, 5]), rarely=st.integers(0, 5))
+    def owner_approves(self, number: int, measurement: int, rarely: int) -> None:
+        worker = self.world.workers[number]
+        body = ApproveMeasurement(19, MEASUREMENT if rarely else measurement)
+        self.put(worker.owner, worker.address, body, self.manage_fees)
 
     @rule(number=workers, slots=st.sampled_from([0, 1, 2, 2, 8, 8, 9]), dear=st.booleans())
     def worker_offers(self, number: int, slots: int, dear: bool) -> None:
@@ -397,6 +442,7 @@ class Market(RuleBasedStateMachine):
         self.put(THIEF, self.targets()[place], changed.end_cell(), TON // 100)
 
     @rule(opcode=st.sampled_from([0xC0C00310, 0xC0C00311, 0xC0C00313, 0xC0C00314, 0xC0C00212, 0xC0C00213, 0xC0C00214,
+    0xC0C00220, 0xC0C00221,
     0xFFFFFFFF]),
           place=st.integers(0, 7), epoch=st.integers(0, 3), seq=st.integers(0, 2))  # fmt: skip
     def thief_forges_a_reply(self, opcode: int, place: int, epoch: int, seq: int) -> None:
@@ -418,6 +464,31 @@ class Market(RuleBasedStateMachine):
         if self.is_open(channel):
             body = channel.voucher(amount, signer=key("thief"))
             self.put(THIEF, channel.address, body, self.fees[4])
+
+    @rule(number=workers, seq=st.integers(-1, 1))
+    def replaced_attestation_confirms_keys_of_its_own(self, number: int, seq: int) -> None:
+        """Whatever governance installs there one day: nobody asked for these keys."""
+        asked = self.world.workers[number].state.people.attest_seq
+        keys = AttestedKeys(key("governor's own").public, 5, MEASUREMENT)
+        self.put_verdict(number, max(0, asked + seq), keys, 1)
+        self.thief_signs_twice(number, "governor's own")
+
+    @rule(number=workers)
+    def thief_has_the_operators_wallet(self, number: int) -> None:
+        """It asks for a key of its own, confirms it itself, and reports what it signs."""
+        worker, mine = self.world.workers[number], key("thief")
+        self.put(worker.operator, worker.address, worker.quote(mine), self.attest_fees)
+        asked = worker.state.people.attest_seq
+        platform = AttestedPlatform(0, 0, 17, 2**31, 2**31, AttestedKeys(mine.public, digest(worker.hpke), MEASUREMENT))
+        self.put(THIEF, worker.address, QuoteVerified(asked + 1, 0, 0, platform), TON // 100)
+        self.thief_signs_twice(number, "thief")
+
+    def thief_signs_twice(self, number: int, name: str) -> None:
+        channel, mine = self.channels[2 * number], key(name)
+        receipts = [channel.receipt(fee_nano=fee, kind=Kind.STREAM_RECEIPT, signer=mine) for fee in (1, 2)]
+        identity = self.world.deployment.escrow_identity(channel.client, channel.worker.address, channel.salt)
+        body = SubmitEquivocation(20, mine.public, identity, *receipts)
+        self.put(THIEF, self.world.slashing, body, self.world.evidence_fees)
 
     # ---- what holds always ----
 
@@ -465,6 +536,13 @@ class Market(RuleBasedStateMachine):
             assert not channel.exists, f"{channel.address} cannot be closed"
 
     # ---- helpers ----
+
+    def put_verdict(self, number: int, seq: int, keys: AttestedKeys, later: int) -> None:
+        """From Attestation, about a block `later` than the one behind the keys of now."""
+        worker, now = self.world.workers[number], self.world.ledger.now
+        block = max(0, worker.state.people.block_seqno + later)
+        platform = AttestedPlatform(0, 0, 17, block, now + self.world.rules.lease_sec, keys)
+        self.put(self.world.attestation, worker.address, QuoteVerified(seq, 0, now, platform), TON // 100)
 
     def ensure_open(self, number: int) -> Channel:
         """The channel, opened (and everything in flight delivered) if it was not; the worker may have refused."""

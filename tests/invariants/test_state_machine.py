@@ -33,7 +33,7 @@ _PROFILES = {
 
 
 class TestMarket(Market.TestCase):
-    """P-2, P-3, P-4, P-5, P-6, E-1, E-2, E-3, E-5, E-6, E-7, W-1, W-2, W-3, W-6, W-7, S-1, S-2, S-3, A.1, A.4, A.7,
-    A.9, B.6, B.20."""
+    """P-2, P-3, P-4, P-5, P-6, E-1, E-2, E-3, E-5, E-6, E-7, W-1, W-2, W-3, W-6, W-7, W-11, W-12, S-1, S-2, S-3,
+    A.1, A.4, A.7, A.9, B.6, B.20."""
 
     settings = _PROFILES[os.environ.get("HYPOTHESIS_PROFILE", "normal")]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agent_kernel import MODEL, WordKernel
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger_chain import LedgerChain
-from pytoniq_core import Address, Cell, begin_cell
+from pytoniq_core import Address, Cell
+from simulated_network import SIMULATION, simulated_rules
 
 from cocoon.agent.agent import Agent, Pace
 from cocoon.agent.compute import Limits
 from cocoon.agent.jobs import JobState
 from cocoon.agent.journal import Journal
+from cocoon.agent.platform import Platform
 from cocoon.agent.upkeep import Offer
 from cocoon.agent.views import EscrowView, WorkerView, read_escrow, read_worker
 from cocoon.chain.base import ChainTransaction
@@ -25,7 +27,8 @@ from cocoon.crypto import statements
 from cocoon.crypto.request import RequestBinding, seal_request
 from cocoon.crypto.response import Answer, ResponseKey, open_response, response_digest
 from cocoon.crypto.statements import Channel
-from cocoon.deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from cocoon.deploying import plan
+from cocoon.deployment import Deployment
 from cocoon.signer.keys import SignerIdentity, SignerKeys
 from cocoon.signer.table import Signed, SignedTable, Slot
 from cocoon.wire.common import Kind, ModelTerms, WorkerRoles
@@ -37,6 +40,7 @@ from cocoon_sandbox.ledger import Ledger, Snapshot
 TON = 10**9
 TERMS = ModelTerms(10**9, 0, 2 * 10**9, floor_fee_nano=10_000, min_duration_sec=30)
 SALT = 7
+ENDPOINT = "https://worker.example:4242"
 
 
 class LocalSigner:
@@ -47,9 +51,6 @@ class LocalSigner:
 
     async def identity(self) -> SignerIdentity:
         return self.keys.identity()
-
-    async def possession(self, *, global_id: int, worker: Address, index: int, key_epoch: int) -> bytes:
-        return self.keys.possession(global_id=global_id, worker=worker, index=index, key_epoch=key_epoch)
 
     async def decrypt(self, binding: RequestBinding, ciphertext: bytes) -> bytes:
         return self.keys.decrypt(binding, ciphertext)
@@ -82,14 +83,16 @@ class Posted:
 class World:
     """Everything around an agent. `global_id` is what the sandbox's configuration says."""
 
-    def __init__(self, ledger: Ledger, *, keys: SignerKeys | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, *, keys: SignerKeys | None = None, measurement: int = SIMULATION.measurement
+    ) -> None:
         self.ledger = ledger
         self.owner, self.client, self.payout = (
             ledger.treasury(name, 1000 * TON) for name in ("owner", "client", "payout")
         )
         self.wallet = Wallet(Ed25519PrivateKey.from_private_bytes(b"\5" * 32))
         ledger.credit(self.wallet.address, 20 * TON)
-        rules = Rules(owner=self.owner.address)
+        rules = simulated_rules(self.owner.address)
         self.deployment = Deployment.of(rules)
         self.worker = self.deployment.worker(0)
         self.client_key = Ed25519PrivateKey.from_private_bytes(b"\2" * 32)
@@ -97,10 +100,9 @@ class World:
         self.kernel = WordKernel()
         self.posted = 0
         self.salt = SALT
-        empty = begin_cell().end_cell()
-        self.owner.send(ledger, self.deployment.registry, TON, empty, state_init=registry_state_init(rules))
-        self.owner.send(ledger, self.deployment.slashing, TON, empty, state_init=slashing_state_init())
-        roles = WorkerRoles(self.wallet.address, self.payout.address)
+        for planned in plan(rules).transfers():
+            self.owner.send(ledger, planned.to, planned.value, planned.body, state_init=planned.state_init)
+        roles = WorkerRoles(self.wallet.address, self.payout.address, measurement)
         self.owner.send(
             ledger, self.deployment.registry, 13 * TON, RegisterWorker(1, 10 * TON, 2 * TON, roles).to_cell()
         )
@@ -110,12 +112,18 @@ class World:
         """Back to a snapshot of the ledger, with a chain and a signer's table that know nothing of what came after."""
         self.ledger.restore(snapshot)
         history = [done for done in self.chain.history if done.lt <= snapshot.lt]
-        self.chain = LedgerChain(self.ledger, global_id=-217)
+        self.chain = LedgerChain(self.ledger, global_id=-217, seqno=self.chain.seqno)
         self.chain.history.extend(history)
         self.keys._table = SignedTable()
         self.kernel = WordKernel()
 
     # ---- the agent ----
+
+    def platform(self, **changes: Any) -> Platform:
+        """A simulated machine of today."""
+        publisher = SIMULATION.publisher(allow_simulated_tee=True)
+        made = Platform(SIMULATION.source(self.ledger.now, allow_simulated_tee=True), publisher, ENDPOINT)
+        return replace(made, **changes)
 
     def agent(
         self, directory: Path, *, wrap: Callable[[str, Any], Any] = lambda _name, made: made, **changes: Any
@@ -130,6 +138,7 @@ class World:
             "registry": self.deployment.registry,
             "worker_index": 0,
             "offer": Offer(2, {MODEL: TERMS}),
+            "platform": self.platform(),
             "limits": Limits(reserve_sec=5),
             "pace": Pace(first_pause=0.002, longest_pause=0.01),
         }

@@ -7,30 +7,38 @@ internal messages that were in flight when it began, so a chain of N messages ta
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 from pytoniq_core import Address, Cell
 
 from cocoon.chain.base import AccountState, ChainMessage, ChainTransaction
+from cocoon.chain.blockid import BlockId
 from cocoon.errors import ChainUnavailable, MessageRefused
+from cocoon_sandbox.blocks.previous import previous_blocks
 from cocoon_sandbox.errors import MessageRejected
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.message import Message
+from cocoon_sandbox.tlb import ids
 from cocoon_sandbox.transaction import Transaction
 
-__all__ = ["LedgerChain"]
+__all__ = ["LedgerChain", "master_block"]
 
 
 class LedgerChain:
     """One view of one ledger. `offline` makes every call fail, `block_sec` is how much time a block takes.
 
-    `lose_messages` makes `send` accept messages that then never arrive.
+    `lose_messages` makes `send` accept messages that then never arrive. `seqno` is the newest masterchain block's; its
+    hashes, like those of all earlier ones, follow from it.
     """
 
-    def __init__(self, ledger: Ledger, *, global_id: int = -239, block_sec: int = 1, pause: float = 0.001) -> None:
+    def __init__(
+        self, ledger: Ledger, *, global_id: int = -239, block_sec: int = 1, pause: float = 0.001, seqno: int = 1000
+    ) -> None:
         self.ledger = ledger
         self.global_id = global_id
         self.block_sec = block_sec
         self.pause = pause
+        self.seqno = seqno
         self.offline = False
         self.lose_messages = 0
         self.blocks = 0
@@ -48,6 +56,11 @@ class LedgerChain:
     async def time(self) -> int:
         self._check()
         return self._now
+
+    async def master_block(self, seqno: int | None = None) -> BlockId:
+        self._check()
+        found = master_block(self.seqno if seqno is None else seqno)
+        return BlockId(found.workchain, -(1 << 63), found.seqno, found.root_hash, found.file_hash)
 
     async def account(self, address: Address) -> AccountState:
         self._check()
@@ -103,6 +116,7 @@ class LedgerChain:
     def make_block(self) -> None:
         """One block now, whether or not anybody is connected."""
         self.blocks += 1
+        self.seqno += 1
         self.ledger.advance(self.block_sec)
         due = self.ledger.pending
         self.ledger.pending = []
@@ -120,6 +134,7 @@ class LedgerChain:
         self._publish()
 
     def _publish(self) -> None:
+        self.ledger.prev_blocks = previous_blocks(master_block(self.seqno), master_block(1), master_block)
         self._now = self.ledger.now
         self._accounts = dict(self.ledger.accounts)
         self._history += self._fresh
@@ -128,6 +143,12 @@ class LedgerChain:
     def _check(self) -> None:
         if self.offline:
             raise ChainUnavailable("the lite server is gone")
+
+
+def master_block(seqno: int) -> ids.BlockId:
+    """Masterchain block `seqno` of a made-up chain."""
+    hashes = (hashlib.sha256(f"{name} {seqno}".encode()).digest() for name in ("root", "file"))
+    return ids.BlockId(-1, seqno, *hashes)
 
 
 def _transaction(done: Transaction) -> ChainTransaction:

@@ -8,27 +8,31 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address, Cell
+from simulated_network import SIMULATION, simulated_rules
 
+from cocoon.attestation.enrolling import EnclaveKeys
 from cocoon.chain import Chain, Wallet, trace
 from cocoon.chain.base import ChainTransaction
 from cocoon.crypto.ed25519 import public_key, sign
 from cocoon.crypto.hpke import HpkePrivateKey
 from cocoon.crypto.request import RequestBinding, parse_request, request_ciphertext
 from cocoon.crypto.response import Answer, ResponseKey, response_digest, seal_response
-from cocoon.crypto.statements import Channel, identity, receipt, rejection
+from cocoon.crypto.statements import Channel, receipt, rejection
 from cocoon.crypto.usage import Usage, price
 from cocoon.deploying import plan
 from cocoon.deployment import Deployment, Rules
+from cocoon.enrollment import Attested, attest_worker
 from cocoon.fees import Fees, Prices
 from cocoon.wire.codec import Struct
 from cocoon.wire.common import Kind, ModelTerms, WorkerRoles
 from cocoon.wire.escrow import DeliverJob, EscrowStorage, PostJob, RejectJob, RejectReason, SignedReceipt
 from cocoon.wire.registry import RegisterWorker
-from cocoon.wire.worker import SetIdentity, SetOffer
+from cocoon.wire.worker import SetOffer
 
-__all__ = ["MODEL", "TERMS", "TON", "AgentInTest", "World", "make_world", "named_key"]
+__all__ = ["ENDPOINT", "MODEL", "TERMS", "TON", "AgentInTest", "World", "make_world", "named_key"]
 
 TON = 10**9
+ENDPOINT = "https://worker.example:4242"
 MODEL = 0xC0C0
 TERMS = ModelTerms(2_000_000_000, 500_000_000, 4_000_000_000, 10_000_000, 30)
 
@@ -59,23 +63,23 @@ class AgentInTest:
         assert done[1].exit_code == 0, f"{type(body).__name__} failed with exit code {done[1].exit_code}"
         return done
 
-    async def set_identity(self, key_epoch: int = 1) -> None:
-        cell = self.hpke.public.to_cell()
-        statement = identity(
-            self.chain.global_id,
-            self.address,
-            index=self.index,
-            key_epoch=key_epoch,
-            session_key=public_key(self.session),
-            hpke_key_hash=self.hpke.public.cell_hash,
+    async def attest(self) -> Attested:
+        """Have the present keys attested, after Intel's documents if they are not there."""
+        now = await self.chain.time()
+        return await attest_worker(
+            self.chain,
+            self.operator,
+            self.deployment,
+            self.index,
+            EnclaveKeys(public_key(self.session), self.hpke.public.to_cell(), ENDPOINT),
+            SIMULATION.source(now, allow_simulated_tee=True),
+            SIMULATION.publisher(allow_simulated_tee=True),
         )
-        body = SetIdentity(1, public_key(self.session), cell, sign(self.session, statement))
-        await self.send(self.address, body, (await Fees.of(self.chain)).manage_worker() + TON // 20)
 
     async def restart(self) -> None:
-        """The enclave comes up with other keys, which are registered."""
+        """The enclave comes up with other keys, which are attested."""
         self.session, self.hpke = named_key("session after a restart"), HpkePrivateKey()
-        await self.set_identity(key_epoch=2)
+        await self.attest()
 
     async def set_offer(self, models: dict[int, ModelTerms], slots: int = 2) -> None:
         await self.send(self.address, SetOffer(2, slots, models), (await Fees.of(self.chain)).manage_worker())
@@ -128,7 +132,7 @@ class AgentInTest:
             response_digest=response_digest(response),
             model_id=MODEL,
             usage=usage,
-            measurement=0,
+            measurement=SIMULATION.measurement,
         )
         return SignedReceipt(made, sign(self.session, made))
 
@@ -151,16 +155,17 @@ class World:
 async def make_world(
     chain: Chain, owner: Wallet, operator: Wallet, client: Wallet, rules: Rules | None = None
 ) -> World:
-    """Deploy, register worker 0, give it an identity and an offer. The wallets must have money."""
-    rules = rules or Rules(owner=owner.address)
+    """Deploy, register worker 0, attest its keys, make an offer. The wallets must have money."""
+    rules = rules or simulated_rules(owner.address)
     deployment = Deployment.of(rules)
     planned = plan(rules, await Prices.of(chain))
     await trace(chain, await owner.send_all(chain, planned.transfers()))
     payout = Wallet(named_key("payout")).address
-    register = RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, WorkerRoles(operator.address, payout))
+    roles = WorkerRoles(operator.address, payout, SIMULATION.measurement)
+    register = RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, roles)
     value = rules.min_stake_nano + rules.min_bond_nano + (await Fees.of(chain)).register()
     await trace(chain, await owner.send(chain, deployment.registry, value, register.to_cell()))
     agent = AgentInTest(chain, deployment, 0, operator, payout, named_key("session"))
-    await agent.set_identity()
+    await agent.attest()
     await agent.set_offer({MODEL: TERMS})
     return World(chain, deployment, owner, client, agent)

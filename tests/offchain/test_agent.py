@@ -348,10 +348,15 @@ async def test_agent_whose_server_or_signer_goes_away_waits_and_goes_on(
 async def test_agent_whose_message_is_lost_sends_the_same_bytes_again(world: World, tmp_path: Path) -> None:
     """A.18."""
     world.post()
+
+    def executed() -> int:
+        of_wallet = [done for done in world.chain.history if done.account == world.wallet.address]
+        return len([done for done in of_wallet if done.in_msg and done.in_msg.kind == "external-in"])
+
+    before = executed()
     world.chain.lose_messages = 3
     assert (await _serve(world, tmp_path)).outcome == Outcome.DELIVERED
-    wallet_transactions = [done for done in world.chain.history if done.account == world.wallet.address]
-    assert len([done for done in wallet_transactions if done.in_msg and done.in_msg.kind == "external-in"]) == 2
+    assert executed() == before + 1
 
 
 async def test_agent_whose_message_expired_signs_it_anew(world: World, tmp_path: Path) -> None:

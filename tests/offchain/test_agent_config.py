@@ -14,6 +14,7 @@ from cocoon.agent.config import AgentConfig
 from cocoon.agent.errors import SetupError
 from cocoon.agent.kernel import EngineKernel, Result
 from cocoon.agent.main import load_kernel, main
+from cocoon.agent.platform import AttestationSettings
 from cocoon.chain.wallet import Wallet
 from cocoon.contracts_build import contracts_dir
 from cocoon.errors import WalletError
@@ -36,6 +37,16 @@ def test_config_from_a_file_is_read_relative_to_it(tmp_path: Path) -> None:
     assert (config.registry, config.worker_index) == (Address(REGISTRY), 3)
     assert config.limits == Limits(max_tokens=5)
     assert config.socket == tmp_path / "data" / "signer" / "signer.sock"
+
+
+def test_config_attests_by_hardware_unless_told_otherwise(tmp_path: Path) -> None:
+    config = _config(tmp_path, GOOD)
+    assert (config.attestation, config.endpoint) == (AttestationSettings(), "")
+    assert config.attestation.source == "configfs"
+    table = '[attestation]\nsource = "simulated"\nseed = "x"\nallow_simulated_tee = true\n'
+    config = _config(tmp_path, GOOD + 'endpoint = "wss://worker.example"\n' + table)
+    assert config.attestation == AttestationSettings(source="simulated", seed="x", allow_simulated_tee=True)
+    assert config.endpoint == "wss://worker.example"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +89,15 @@ _TERMS = "\n[terms]\nprompt_nano = 1\ncached_nano = 1\ncompletion_nano = 1\nfloo
         ("pace.longest_pause = nan", "pace.longest_pause must be a number of seconds above 0"),
         ("limits.max_tokens = true", "limits.max_tokens must be a whole number from 1"),
         ("limits.x = 1", "unknown settings limits.x; known are max_tokens"),
+        ('attestation.source = "sgx"', "attestation.source must be one of configfs, simulated"),
+        ('attestation.source = "simulated"', "attestation.seed belongs to"),
+        ('attestation.seed = "x"', "attestation.seed belongs to"),
+        ('attestation.allow_simulated_tee = "yes"', "attestation.allow_simulated_tee must be true or false"),
+        ("attestation.collateral_refresh_sec = 0", "collateral_refresh_sec must be a number of seconds above 0"),
+        ("attestation.collateral_service = 5", "collateral_service must be a text in quotes"),
+        ("endpoint = 5", "endpoint must be a text of at most 500 bytes"),
+        (f'endpoint = "{"x" * 501}"', "endpoint must be a text of at most 500 bytes"),
+        ('endpoint = "a\\nb"', "endpoint must be a text of at most 500 bytes"),
         ("terms.prompt_nano = 1", "terms.cached_nano, terms.completion_nano"),
         (_TERMS.replace("prompt_nano = 1", "prompt_nano = 1.5"), "terms.prompt_nano must be a whole number"),
         (_TERMS.replace("min_duration_sec = 1", "min_duration_sec = 0"), "terms.min_duration_sec .* from 1"),

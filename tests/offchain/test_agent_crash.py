@@ -15,7 +15,7 @@ import pytest
 from agent_world import World
 
 from cocoon.wire.escrow import DeliverJob, RejectJob
-from cocoon.wire.worker import SetIdentity, SetOffer
+from cocoon.wire.worker import Attest, SetOffer
 from cocoon_sandbox.ledger import Ledger
 
 _MUTATES = frozenset({
@@ -189,7 +189,7 @@ async def test_agent_killed_at_any_call_registers_exactly_once(ledger: Ledger, t
         await _run_with(world, tmp_path / f"{number}{after}", Fuse(number, after=after), done, later=after)
         world.settle()
         where = f"{'after' if after else 'before'} call {number}"
-        for struct in (SetIdentity, SetOffer):
+        for struct in (Attest, SetOffer):
             sent = world.transactions_with(world.worker, struct.PREFIX[0])
             assert [done.exit_code for done in sent] == [0], where
         ledger.check_conservation()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from agent_world import SALT, TON, World, opcode
 from pytoniq_core import Cell
+from simulated_network import SEED
 
 from cocoon.chain.lite import LiteChain
 from cocoon.crypto.request import seal_request
@@ -26,6 +27,7 @@ from cocoon.signer.client import SignerClient
 from cocoon.signer.table import Slot
 from cocoon.wire.common import Kind
 from cocoon.wire.escrow import DeliverJob, PostJob
+from cocoon.wire.worker import WorkerStatus
 from cocoon_sandbox.executor import Executor
 from cocoon_sandbox.ledger import Ledger
 from cocoon_sandbox.message import Message
@@ -55,6 +57,7 @@ class Operator:
             f'network = "network.json"\nregistry = "{world.deployment.registry.to_str()}"\nworker_index = 0\n'
             'data_dir = "data"\nwallet_key = "wallet"\nkernel = "agent_kernel:slow"\n'
             f"[terms]\n{terms}min_duration_sec = 30\n[pace]\nfirst_pause = 0.05\nlongest_pause = 0.5\n"
+            f'[attestation]\nsource = "simulated"\nseed = "{SEED}"\nallow_simulated_tee = true\n'
         )
         self.signer = SignerClient(directory / "data" / "signer" / "signer.sock")
 
@@ -95,6 +98,11 @@ async def _until(holds: Callable[[], bool], operator: Operator, what: str, secon
         await asyncio.sleep(0.05)
 
 
+def _is_registered(world: World) -> bool:
+    view = world.worker_view()
+    return view.status == WorkerStatus.ACTIVE and bool(view.models)
+
+
 async def _client_sends(network: Network, world: World, value: int, body: Cell, init: Cell | None = None) -> None:
     await network.send(Message(world.client.message(network.ledger, world.escrow, value, body, state_init=init)))
     await network.settle()
@@ -110,7 +118,7 @@ async def test_agent_killed_at_random_moments_loses_and_doubles_nothing(executor
         operator = Operator(directory, network, world)
         await operator.start()
         try:
-            await _until(lambda: bool(world.worker_view().models), operator, "registration")
+            await _until(lambda: _is_registered(world), operator, "registration")
             keys = await operator.signer.identity()
             init = world.deployment.escrow_state_init(world.client.address, world.worker, SALT)
             await _client_sends(network, world, 3 * TON, world.opening(), init)

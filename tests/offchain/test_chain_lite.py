@@ -397,3 +397,38 @@ async def test_stale_state_is_refused_in_time(network: Network) -> None:
         with pytest.raises(ChainUnavailable, match="no new block"):
             await chain.account(SOMEONE)
         assert network.archive.last.id.seqno > seqno
+
+
+async def test_master_block_of_any_number_is_the_networks(chain: LiteChain, network: Network) -> None:
+    while network.archive.last.id.seqno < 8:
+        await network.next_block()
+    await asyncio.sleep(0.1)
+    newest = await chain.master_block()
+    for seqno in (1, 3, newest.seqno - 1, newest.seqno):
+        found, stored = await chain.master_block(seqno), network.archive.find(-1, seqno)
+        assert stored is not None
+        assert (found.seqno, found.root_hash, found.file_hash) == (seqno, stored.id.root_hash, stored.id.file_hash)
+    for absent in (0, newest.seqno + 1000):
+        with pytest.raises(ChainError, match="there is no masterchain block"):
+            await chain.master_block(absent)
+
+
+@pytest.mark.parametrize("back", [1, 4])
+@pytest.mark.parametrize("field", ["root_hash", "file_hash", "seqno"])
+async def test_master_block_of_an_earlier_number_with_other_hashes_is_noticed(
+    chain: LiteChain, network: Network, back: int, field: str
+) -> None:
+    """B.27: what a quote names must be what contracts see, or its gas is lost."""
+    while network.archive.last.id.seqno < 8:
+        await network.next_block()
+    await asyncio.sleep(0.1)
+
+    def other(answer: dict[str, Any]) -> dict[str, Any]:
+        named = dict(answer["id"])
+        named[field] = named[field] + 1 if field == "seqno" else b"\x11" * 32
+        return {"id": named}
+
+    network.server_faults.lies.append(tampered("blockHeader", other))
+    newest = await chain.master_block()
+    with pytest.raises(ChainError, match=r"fork|names another|not in db|no such block"):
+        await chain.master_block(newest.seqno - back)

@@ -49,7 +49,7 @@ def test_bench_gas_json_names_every_operation_with_its_least_value(runner: CliRu
     names = {operation["operation"] for operation in document["operations"]}
     assert {"claim", "top up", "open", "close cooperatively", "forced job", "slash"} <= names
     assert all(operation["gas"] > 0 and operation["fees_nano"] > 0 for operation in document["operations"])
-    assert set(document["code"]) == {"Registry", "Worker", "Escrow", "Slashing"}
+    assert set(document["code"]) == {"Attestation", "Escrow", "Registry", "Slashing", "TcbStore", "Worker"}
 
 
 def test_agent_run_malformed_configuration_is_one_clear_line(runner: CliRunner, tmp_path: Path) -> None:

@@ -36,11 +36,11 @@ async def world(ledger: Ledger) -> World:
 
 
 def client_of(world: World, store: Path | None = None) -> Client:
-    return Client(world.chain, world.client, world.deployment, store)
+    return Client(world.chain, world.client, world.deployment, store, allow_simulated_tee=True)
 
 
 async def open_channel(client: Client, **changes: object) -> Channel:
-    terms = {"deposit": TON, "model_id": MODEL, "term": 86400, "max_prices": TERMS, "allow_unattested": True}
+    terms = {"deposit": TON, "model_id": MODEL, "term": 86400, "max_prices": TERMS}
     return await client.open(0, **{**terms, **changes})  # type: ignore[arg-type]
 
 
@@ -62,7 +62,6 @@ async def test_open_with_fitting_worker_binds_it(world: World) -> None:
         ({"model_id": 5}, BindRefusal.UNKNOWN_MODEL),
         ({"max_prices": replace(TERMS, prompt_nano=1)}, BindRefusal.PRICE_TOO_HIGH),
         ({"term": 31 * 86400}, BindRefusal.TERM_TOO_LONG),
-        ({"accepted_measurement": 7}, BindRefusal.MEASUREMENT_NOT_ACCEPTED),
     ],
 )
 async def test_open_refused_reports_reason_and_refund(
@@ -78,16 +77,9 @@ async def test_open_refused_reports_reason_and_refund(
     assert await client.channels() == []
 
 
-async def test_open_of_unattested_worker_needs_consent(world: World) -> None:
-    before = await balance(world)
-    with pytest.raises(ClientError, match="not attested"):
-        await open_channel(client_of(world), allow_unattested=False)
-    assert await balance(world) == before
-
-
 async def test_open_of_absent_worker_costs_nothing(world: World) -> None:
     with pytest.raises(ClientError, match="there is no worker"):
-        await client_of(world).open(7, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS, allow_unattested=True)
+        await client_of(world).open(7, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS)
 
 
 async def test_job_delivered_gives_the_verified_answer(world: World) -> None:
@@ -269,9 +261,9 @@ async def test_amounts_and_requests_that_make_no_sense_cost_nothing(world: World
     before = (await world.chain.account(client.wallet.address)).balance
     for deposit, term in ((0, 86400), (-1, 86400), (TON, 0), (TON, -1)):
         with pytest.raises(ClientError, match="above 0"):
-            await client.open(0, deposit=deposit, model_id=MODEL, term=term, max_prices=TERMS, allow_unattested=True)
+            await client.open(0, deposit=deposit, model_id=MODEL, term=term, max_prices=TERMS)
     with pytest.raises(ClientError, match="indices"):
-        await client.open(-1, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS, allow_unattested=True)
+        await client.open(-1, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS)
     for amount in (0, -5):
         with pytest.raises(ClientError, match="above 0"):
             await channel.top_up(amount)

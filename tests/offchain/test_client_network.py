@@ -19,10 +19,8 @@ async def test_channel_from_opening_to_close_over_the_lite_server(executor: Exec
             await network.credit(wallet.address, 100 * TON)
         async with await LiteChain.open(network.global_config()) as chain:
             world = await make_world(chain, *wallets)
-            client = Client(chain, world.client, world.deployment)
-            channel = await client.open(
-                0, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS, allow_unattested=True
-            )
+            client = Client(chain, world.client, world.deployment, allow_simulated_tee=True)
+            channel = await client.open(0, deposit=TON, model_id=MODEL, term=86400, max_prices=TERMS)
             job = await channel.post_job({"prompt": "hello"}, max_fee=TON // 5, duration=60)
             await world.agent.deliver(channel.address, "hello yourself")
             answer = await job.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -14,15 +15,18 @@ from typing import Any
 import pytest
 from protocol_world import TON
 from pytoniq_core import Address
+from simulated_network import SIMULATION, simulated_rules
 
 from cocoon import contracts_build, deploy_command
 from cocoon.chain import Wallet
 from cocoon.chain.networks import NetworkName, check_network, load_global_config
 from cocoon.contracts_build import contracts_dir
 from cocoon.deploy_command import Request
-from cocoon.deployment import Deployment, Rules
+from cocoon.deploying import Plan
+from cocoon.deployment import Deployment, Rules, attestation_policy
 from cocoon.errors import ChainError, CocoonError, DeployError, WalletError
 from cocoon.rules import check_for_network, check_rules, parse_rules, rules_to_json
+from cocoon.wire.attestation import AttestationStorage
 from cocoon_sandbox.executor import Executor
 from cocoon_sandbox.network import Network
 
@@ -52,7 +56,7 @@ class Site:
             "dry_run": False,
             "as_json": True,
             "trust_build": True,
-            "unattested_understood": False,
+            "allow_simulated_tee": False,
         }
         return Request(**{**given, **changes})
 
@@ -81,8 +85,11 @@ async def test_deploy_puts_the_planned_contracts_on_chain(site: Site) -> None:
     for contract in result["contracts"]:
         found = account(site, contract["address"])
         assert (found.code.hash.hex(), found.data.hash.hex()) == (contract["code_hash"], contract["data_hash"])
-        assert contract["value_nano"] > found.balance > contract["value_nano"] - TON // 1000
-    assert len(result["transactions"]) == 3
+        # Attestation keeps what is left of the message that brought its policy
+        most = contract["value_nano"] + (TON // 200 if contract["name"] == "Attestation" else 0)
+        assert most > found.balance > contract["value_nano"] - TON // 1000
+    # the wallet; each contract's own; SyncAttestation, and the policy it brought
+    assert len(result["transactions"]) == 1 + 3 + 2
     assert all(item["fees_nano"] > 0 for item in result["transactions"])
 
 
@@ -92,6 +99,29 @@ async def test_deploy_again_sends_nothing(site: Site) -> None:
     result = await site.run()
     assert (result["verified"], result["transactions"]) == (True, [])
     assert account(site, Wallet.from_mnemonic(WORDS).address.to_str(False)).balance == before
+
+
+async def test_deploy_leaves_an_attestation_that_has_its_policy(site: Site) -> None:
+    result = await site.run()
+    found = account(site, Deployment(Address(result["registry"])).attestation.to_str(False))
+    policy = AttestationStorage.from_cell(found.data).policy
+    assert policy.to_cell().hash == attestation_policy(Rules(owner=OWNER)).to_cell().hash
+
+
+async def test_deploy_whose_sync_message_was_lost_is_finished_by_the_next(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contracts arrive, the message that brings Attestation its policy does not: sent again, it is all there is."""
+    whole = Plan.transfers
+    monkeypatch.setattr(Plan, "transfers", lambda self: [item for item in whole(self) if item.body is None])
+    with pytest.raises(DeployError, match="other data than planned"):
+        await site.run()
+    monkeypatch.undo()
+    result = await site.run()
+    assert result["verified"] is True
+    # the wallet, the Registry, Attestation
+    assert len(result["transactions"]) == 3
+    assert (await site.run())["transactions"] == []
 
 
 async def test_deploy_dry_run_sends_nothing(site: Site) -> None:
@@ -128,8 +158,7 @@ async def test_deploy_offline_then_send_is_the_same_deployment(site: Site) -> No
         ({"global_config": Path("/nonexistent")}, "check --global-config"),
         ({"send": Path("/nonexistent")}, "can't be read"),
         ({"yes": False}, "asks no questions"),
-        ({"network": NetworkName.TESTNET}, "nothing-is-attested"),
-        ({"network": NetworkName.TESTNET, "unattested_understood": True}, "this is not testnet"),
+        ({"network": NetworkName.TESTNET}, "this is not testnet"),
     ],
 )
 async def test_deploy_with_unusable_input_says_what_to_do(
@@ -160,16 +189,19 @@ async def test_send_of_something_else_is_refused(site: Site) -> None:
 
     payment = Wallet.from_mnemonic(WORDS).sign(OWNER, 1, seqno=0, valid_until=4_000_000_000)
     (site.directory / "x.boc").write_bytes(to_boc(payment))
-    with pytest.raises(DeployError, match="deploys nothing"):
+    with pytest.raises(DeployError, match="deploys no Registry"):
         await site.run(send=site.directory / "x.boc")
 
 
 async def test_deploy_script_prints_the_plan_and_verifies(site: Site) -> None:
+    (site.directory / "rules.json").write_text(json.dumps(SIMULATION.rules()))
     arguments = [
         "--network",
         "sandbox",
         "--global-config",
         str(site.directory / "global.json"),
+        "--rules",
+        str(site.directory / "rules.json"),
         "--yes",
         "--trust-build",
     ]
@@ -183,47 +215,65 @@ async def test_deploy_script_prints_the_plan_and_verifies(site: Site) -> None:
     )
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
-    for word in ("Registry", "Slashing", "costs", "executed", "verified"):
+    for word in ("Registry", "Slashing", "Attestation", "NOTHING IS CONFIDENTIAL", "costs", "executed", "verified"):
         assert word in out.decode()
 
 
 # ---- rules ----
 
 
+def clauses(path: str, function: str) -> list[str]:
+    """What a function of the contracts demands, clause by clause."""
+    text = (contracts_dir() / path).read_text()
+    body = text.split(f"fun {function}")[1].split("return")[1].split(";")[0]
+    return [re.sub(r"\s+", " ", clause).strip() for clause in body.split("\n         & ")]
+
+
+def constant(path: str, name: str) -> int:
+    """A number or product of numbers that the contracts name."""
+    found = re.search(rf"const {name} = ([0-9a-fA-Fx* ]+)", (contracts_dir() / path).read_text())
+    assert found is not None, name
+    return math.prod(int(factor, 0) for factor in found[1].split("*"))
+
+
 def test_rules_bounds_are_those_of_the_contract() -> None:
-    """Every clause of `Policy.isWithinBounds` has its counterpart in `check_rules`."""
-    text = (contracts_dir() / "common" / "policy.tolk").read_text()
-    body = text.split("fun Policy.isWithinBounds")[1].split("return")[1].split(";")[0]
-    clauses = [re.sub(r"\s+", " ", clause).strip(" ()") for clause in body.split("&")]
-    assert clauses == [
-        "self.missClientBps <= MAX_REWARD_BPS",
-        "self.slashReporterBps + self.slashClientBps <= MAX_REWARD_BPS",
-        "self.minBondNano >= self.missPenaltyNano",
-        "self.missPenaltyNano > 0",
-        "self.keyLossNano <= mulDivFloor(self.missPenaltyNano, self.missClientBps, BPS",
-        "self.volumeBurnBps >= MIN_VOLUME_BURN_BPS",
-        "self.volumeBurnBps <= BPS",
-        "self.noticeSec <= self.maxTermSec",
-        "self.disputeSec > 0",
-        "self.maxTermSec > 0",
-        "self.leaseSec > 0",
-        "self.leaseSec <= MAX_LEASE_SEC",
-        "self.unbondingSec <= MAX_UNBONDING_SEC",
-        "self.unbondingSec >= self.maxTermSec + self.disputeSec + self.graceSec + self.evidenceSec",
+    """Every clause of both `isWithinBounds` has its counterpart in `check_rules`."""
+    assert clauses("common/policy.tolk", "Policy.isWithinBounds") == [
+        "(self.missClientBps <= MAX_REWARD_BPS)",
+        "(self.slashReporterBps + self.slashClientBps <= MAX_REWARD_BPS)",
+        "(self.minBondNano >= self.missPenaltyNano)",
+        "(self.missPenaltyNano > 0)",
+        "(self.keyLossNano <= mulDivFloor(self.missPenaltyNano, self.missClientBps, BPS))",
+        "(self.volumeBurnBps >= MIN_VOLUME_BURN_BPS)",
+        "(self.volumeBurnBps <= BPS)",
+        "(self.noticeSec <= self.maxTermSec)",
+        "(self.disputeSec > 0)",
+        "(self.maxTermSec > 0)",
+        "(self.unbondingSec <= MAX_UNBONDING_SEC)",
+        "(self.unbondingSec >= self.maxTermSec + self.disputeSec + self.graceSec + self.evidenceSec)",
+    ]
+    assert clauses("attestation/policy.tolk", "AttestationPolicy.isWithinBounds") == [
+        "(self.leaseSec > 0)",
+        "(self.leaseSec <= MAX_ATTESTATION_LEASE_SEC)",
+        "(self.maxBlockAge <= MAX_BLOCK_AGE)",
+        "((self.acceptedStatuses >> (TcbStatus.Revoked as int)) == 0)",
+        "((self.forbiddenAttributes & (self.requiredAttributes | TD_SEPT_VE_DISABLE)) == 0)",
+        "((self.requiredAttributes & (TD_DEBUG_GROUP | TD_MIGRATABLE | TD_RESERVED)) == 0)",
     ]
     from cocoon import rules
 
-    for name, value in (
-        ("MAX_REWARD_BPS", rules.BPS_MAX_REWARD),
-        ("MIN_VOLUME_BURN_BPS", rules.MIN_VOLUME_BURN_BPS),
-        ("BPS", rules.BPS),
-        ("MAX_UNBONDING_SEC", rules.MAX_UNBONDING_SEC),
-        ("MAX_LEASE_SEC", rules.MAX_LEASE_SEC),
+    for path, name, value in (
+        ("common/policy.tolk", "MAX_REWARD_BPS", rules.BPS_MAX_REWARD),
+        ("common/policy.tolk", "MIN_VOLUME_BURN_BPS", rules.MIN_VOLUME_BURN_BPS),
+        ("common/policy.tolk", "BPS", rules.BPS),
+        ("common/policy.tolk", "MAX_UNBONDING_SEC", rules.MAX_UNBONDING_SEC),
+        ("attestation/policy.tolk", "MAX_ATTESTATION_LEASE_SEC", rules.MAX_LEASE_SEC),
+        ("attestation/policy.tolk", "MAX_BLOCK_AGE", rules.MAX_BLOCK_AGE),
+        ("attestation/policy.tolk", "TD_SEPT_VE_DISABLE", rules.SEPT_VE_DISABLE),
     ):
-        found = re.search(rf"const {name} = ([0-9* ]+)", text)
-        assert found is not None
-        factors = [int(factor) for factor in found[1].split("*")]
-        assert value == factors[0] * (factors[1] if len(factors) > 1 else 1)
+        assert constant(path, name) == value, name
+    groups = [constant("attestation/policy.tolk", f"TD_{name}") for name in ("DEBUG_GROUP", "MIGRATABLE", "RESERVED")]
+    assert sum(groups) == rules.NEVER_REQUIRED
 
 
 @pytest.mark.parametrize(
@@ -244,7 +294,10 @@ def test_rules_bounds_are_those_of_the_contract() -> None:
         ({"stake": 1}, "there is no rule stake"),
         ({"min_stake_nano": "1"}, "whole number"),
         ({"min_stake_nano": True}, "whole number"),
-        ({"attestation_required": 1}, "true or false"),
+        ({"attestation_root": "00"}, "128 hex digits"),
+        ({"accepted_statuses": ["REVOKED"]}, "accepted_statuses"),
+        ({"measurements": [1]}, "64 hex digits"),
+        ({"measurements": ["00" * 32]}, "measurement 0"),
         ({"owner": "nobody"}, "is no TON address"),
         ({"owner": "0:00"}, "64 hex digits"),
         ({"owner": "-1:" + "11" * 32}, "workchain -1"),
@@ -288,19 +341,21 @@ def test_rules_that_are_no_object_are_refused(text: str) -> None:
 
 
 def test_rules_round_trip_through_json() -> None:
-    rules = parse_rules('{"attestation_required": true, "grace_sec": 5}', OWNER)
-    assert rules == Rules(owner=OWNER, attestation_required=True, grace_sec=5)
+    rules = parse_rules(json.dumps({**SIMULATION.rules(), "grace_sec": 5}), OWNER)
+    assert rules == simulated_rules(OWNER, grace_sec=5)
     assert parse_rules(json.dumps(rules_to_json(rules)), Address((0, bytes(32)))) == rules
     assert check_rules(Rules(owner=OWNER)) == []
 
 
 def test_rules_for_networks_others_rely_on_are_stricter() -> None:
-    loose = Rules(owner=OWNER, change_delay_sec=0)
-    check_for_network(loose, NetworkName.SANDBOX, unattested_understood=False)
-    with pytest.raises(DeployError, match="nothing-is-attested"):
-        check_for_network(loose, NetworkName.MAINNET, unattested_understood=False)
+    loose, simulated = Rules(owner=OWNER, change_delay_sec=0), simulated_rules(OWNER)
+    check_for_network(loose, NetworkName.SANDBOX, allow_simulated_tee=False)
+    check_for_network(simulated, NetworkName.SANDBOX, allow_simulated_tee=False)
+    check_for_network(simulated, NetworkName.TESTNET, allow_simulated_tee=True)
+    with pytest.raises(DeployError, match="--allow-simulated-tee"):
+        check_for_network(simulated, NetworkName.MAINNET, allow_simulated_tee=False)
     with pytest.raises(DeployError, match="change_delay_sec"):
-        check_for_network(loose, NetworkName.TESTNET, unattested_understood=True)
+        check_for_network(loose, NetworkName.TESTNET, allow_simulated_tee=True)
 
 
 def test_network_with_another_global_id_is_refused() -> None:

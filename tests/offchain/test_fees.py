@@ -9,7 +9,8 @@ from pytoniq_core import Cell
 
 from cocoon.chain.cells import lookup
 from cocoon.contracts_build import contracts_dir
-from cocoon.deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from cocoon.deploying import plan
+from cocoon.deployment import Deployment, Rules
 from cocoon.fees import PRICE_PARAMS, Fees, FeesError, Formulas, Prices, extract_constants
 from cocoon.wire.common import WorkerRoles
 from cocoon.wire.registry import RegisterWorker
@@ -30,18 +31,25 @@ def fees_of(ledger: Ledger) -> Fees:
 def test_fees_of_every_operation_equal_the_getters(ledger: Ledger) -> None:
     fees = fees_of(ledger)
     owner = ledger.treasury("owner", 1000 * TON)
-    rules = Rules(owner=owner.address)
+    rules = Rules(owner=owner.address, measurements=(1,))
     deployment = Deployment.of(rules)
-    owner.send(ledger, deployment.registry, TON, Cell.empty(), state_init=registry_state_init(rules))
-    owner.send(ledger, deployment.slashing, TON, Cell.empty(), state_init=slashing_state_init())
-    assert ledger.get(deployment.registry, "get_fees") == [fees.register(), fees.sync_policy(), fees.govern()]
+    for planned in plan(rules).transfers():
+        owner.send(ledger, planned.to, planned.value, planned.body, state_init=planned.state_init)
+    assert ledger.get(deployment.registry, "get_fees") == [
+        fees.register(), fees.sync_policy(), fees.govern(), fees.sync_attestation(),
+    ]  # fmt: skip
     assert ledger.get(deployment.slashing, "get_fees") == [fees.submit_evidence()]
+    for cells in (1, 10, 100):
+        quote, post, post_tcb = ledger.get(deployment.attestation, "get_fees", cells)
+        assert [post, post_tcb] == [fees.post_collateral(cells), fees.post_tcb_info(cells)]
+        assert quote == fees.call("quoteFees")
 
-    register = RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, WorkerRoles(owner.address, owner.address))
+    roles = WorkerRoles(owner.address, owner.address, 1)
+    register = RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, roles)
     value = rules.min_stake_nano + rules.min_bond_nano + fees.register()
     owner.send(ledger, deployment.registry, value, register.to_cell())
     worker = deployment.worker(0)
-    assert ledger.get(worker, "get_fees") == [fees.manage_worker()]
+    assert ledger.get(worker, "get_fees") == [fees.manage_worker(), fees.attest()]
 
     escrow = deployment.escrow(owner.address, worker)
     init = deployment.escrow_state_init(owner.address, worker)

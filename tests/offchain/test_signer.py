@@ -167,11 +167,6 @@ async def client(socket_path: Path) -> AsyncIterator[SignerClient]:
 
 async def test_signer_over_its_socket_does_everything(client: SignerClient) -> None:
     identity = await client.identity()
-    held = await client.possession(global_id=-239, worker=WORKER, index=4, key_epoch=1)
-    statements.verify_identity(
-        held, global_id=-239, worker=WORKER, index=4, key_epoch=1, session_key=identity.session_key,
-        hpke_key_hash=identity.hpke_key.cell_hash,
-    )  # fmt: skip
     binding = RequestBinding(CHANNEL.domain(Kind.FORCED_RECEIPT), WORKER, 12)
     cell, secret = seal_request({"a": 1}, to=identity.hpke_key, binding=binding)
     assert parse_request(await client.decrypt(binding, request_ciphertext(cell))).secret == secret
@@ -204,7 +199,7 @@ async def test_signer_sent_garbage_answers_or_hangs_up_and_goes_on(client: Signe
         b'{"op":"find","slot":[1]}',
         b'{"op":"find","slot":null}',
         b'{"op":"sign_receipt","receipt":"AAAA","response":"!"}',
-        b'{"op":"possession","worker":"x"}',
+        b'{"op":"possession","global_id":-239,"worker":"x","index":0,"key_epoch":1}',
     )
     for call in calls:
         reader, writer = await asyncio.open_unix_connection(socket_path)

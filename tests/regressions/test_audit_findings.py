@@ -65,7 +65,7 @@ def test_refusal_after_a_lapse_in_a_ground_slot_table_still_refunds_the_client(
         open_channel(world, worker, "colluder", salt).post(request=blob(str(number))).assert_succeeded()
         world.ledger.advance(10)
     world.ledger.advance(45 * DAY - 30)
-    worker.set_identity().assert_succeeded()
+    worker.attest().assert_succeeded()
     worker.set_offer(slots=8).assert_succeeded()
     for salt in range(3):
         channel = open_channel(world, worker, "victim", salt)
@@ -143,7 +143,7 @@ def test_rebinding_with_a_ground_slot_table_completes_with_the_least_value(world
     ]
     for channel in channels:
         channel.post().assert_succeeded()
-    worker.set_identity(key("after a reboot")).assert_succeeded()
+    worker.attest(key("after a reboot")).assert_succeeded()
     for channel in channels:
         done = channel.rebind(actor("anyone")).assert_succeeded()
         assert done.paid(channel.client, PaymentReason.KEY_LOSS_COMPENSATION) > 0

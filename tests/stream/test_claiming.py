@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +21,7 @@ from cocoon.bench.null_kernel import NullKernel
 from cocoon.client.channel import Channel
 from cocoon.client.store import ClientStore, StoredChannel
 from cocoon.client.stream import FastChannel
+from cocoon.client.trust import check_network
 from cocoon.fees import Fees
 from cocoon.wire.escrow import BeginClose, ClaimVoucher, EscrowStorage
 from cocoon_sandbox.ledger import Ledger
@@ -56,10 +58,11 @@ def channel(world: World, store: ClientStore) -> Channel:
     store.remember_key(hpke.cell_hash, hpke.raw)
     if not store.channels():
         seed = world.client_key.private_bytes_raw()
-        store.add_channel(
-            StoredChannel(world.escrow, world.deployment.registry, world.worker, SALT, seed, allow_unattested=True)
-        )
-    client = SimpleNamespace(chain=world.chain, store=store, wallet=None, deployment=world.deployment)
+        store.add_channel(StoredChannel(world.escrow, world.deployment.registry, world.worker, SALT, seed))
+    trusted = partial(check_network, world.chain, world.deployment, allow_simulated_tee=True)
+    client = SimpleNamespace(
+        chain=world.chain, store=store, wallet=None, deployment=world.deployment, check_network=trusted
+    )
     return Channel(cast(Any, client), store.channel(world.escrow))
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from agent_world import MODEL, TERMS, TON, World
+from agent_kernel import MODEL
+from agent_world import TERMS, TON, World
 from pairs import WORDS, Held, Pair, Tamper, collect, until
 
 from cocoon.agent.agent import Streaming
@@ -168,10 +169,8 @@ async def test_client_of_a_silent_worker_forces_the_job_on_the_chain(ledger: Led
         running = asyncio.create_task(agent.run())
         try:
             await until(lambda: world.ready and agent.server is not None and agent.server.ready.is_set(), 20)
-            with Client(world.chain, wallet, world.deployment) as client:
-                channel = await client.open(
-                    0, deposit=TON, model_id=MODEL, term=20 * 86400, max_prices=TERMS, allow_unattested=True
-                )
+            with Client(world.chain, wallet, world.deployment, allow_simulated_tee=True) as client:
+                channel = await client.open(0, deposit=TON, model_id=MODEL, term=20 * 86400, max_prices=TERMS)
                 assert agent.server is not None
                 url = f"http://127.0.0.1:{agent.server.port}"
                 fast = await FastChannel.connect(channel, url, quantum_nano=TON // 10, patience_sec=0.3)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from agent_world import MODEL, TON, World
+from agent_kernel import MODEL
+from agent_world import TON, World
 from pairs import WORDS, collect
+from simulated_network import SEED
 
 from cocoon.agent.vouchers import VoucherBook
 from cocoon.chain.lite import LiteChain
@@ -55,6 +57,7 @@ class Operator:
             f"[terms]\nprompt_nano = {_TERMS.prompt_nano}\ncompletion_nano = {_TERMS.completion_nano}\n"
             "cached_nano = 0\nfloor_fee_nano = 10000\nmin_duration_sec = 30\n"
             "[pace]\nfirst_pause = 0.05\nlongest_pause = 0.5\n[stream]\ndrain_sec = 20\n"
+            f'[attestation]\nsource = "simulated"\nseed = "{SEED}"\nallow_simulated_tee = true\n'
         )
 
     @property
@@ -105,6 +108,12 @@ class Operator:
         await self.signer.stop()
 
 
+def _is_ready(world: World) -> bool:
+    """Whether the offer and attested keys are on the chain."""
+    view = world.worker_view()
+    return bool(view.models) and view.session_key != 0
+
+
 @pytest.fixture
 async def market(executor: Executor) -> AsyncIterator[tuple[Operator, World, Channel, str]]:
     """An agent that serves, and a client's channel to it."""
@@ -119,15 +128,13 @@ async def market(executor: Executor) -> AsyncIterator[tuple[Operator, World, Cha
             operator.configure(network, world)
             try:
                 url = await operator.start()
-                await operator.until(lambda: bool(world.worker_view().models), "registration")
+                await operator.until(lambda: _is_ready(world), "registration")
                 chain = await LiteChain.open(network.global_config())
                 hpke = (await operator.signer.identity()).hpke_key
-                with Client(chain, wallet, world.deployment) as client:
+                with Client(chain, wallet, world.deployment, allow_simulated_tee=True) as client:
                     # this network's blocks begin after the transaction in which it would be found
                     client.store.remember_key(hpke.cell_hash, hpke.raw)
-                    channel = await client.open(
-                        0, deposit=5 * TON, model_id=MODEL, term=86400, max_prices=_TERMS, allow_unattested=True
-                    )
+                    channel = await client.open(0, deposit=5 * TON, model_id=MODEL, term=86400, max_prices=_TERMS)
                     yield operator, world, channel, url
                 await chain.close()
             finally:

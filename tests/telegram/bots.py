@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,12 @@ from typing import Any
 from bot_api import TOKEN, BotApi, bot_api
 from scripted import NAME, ScriptedBackend
 
-from cocoon.gateway.trust import Trust
+from cocoon.attestation.trust import SIMULATED_BANNER
 from cocoon.telegram.database import open_database
 from cocoon.telegram.serve import Chatting, chatting
 from cocoon.telegram.settings import BotSettings
 
 ALICE, BOB = 1001, 1002
-SIMULATED, REAL = Trust("this is a test"), Trust("")
 NOTHING = "NOTHING IS CONFIDENTIAL"
 
 
@@ -51,8 +50,8 @@ class Bench:
 
 @asynccontextmanager
 async def chatting_bot(
-    backend: ScriptedBackend | None = None, *, trust: Trust = SIMULATED, db: sqlite3.Connection | None = None,
-    api: BotApi | None = None, **settings: Any,
+    backend: ScriptedBackend | None = None, *, banner: Callable[[], str | None] = lambda: SIMULATED_BANNER,
+    db: sqlite3.Connection | None = None, api: BotApi | None = None, **settings: Any,
 ) -> AsyncIterator[Bench]:  # fmt: skip
     """edit_sec is short unless given, to save time."""
     backend = backend or ScriptedBackend()
@@ -60,5 +59,5 @@ async def chatting_bot(
         api = api or await stack.enter_async_context(bot_api())
         db = db or stack.enter_context(contextlib.closing(open_database(None)))
         given = {"market": Path("unused"), "bot_api": api.base_url, "model": NAME, "edit_sec": 0.02, **settings}
-        bot = await stack.enter_async_context(chatting(BotSettings(**given), TOKEN, backend, trust, db))
+        bot = await stack.enter_async_context(chatting(BotSettings(**given), TOKEN, backend, banner, db))
         yield Bench(api, backend, bot, db)

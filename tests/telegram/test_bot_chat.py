@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from bot_api import ApiFailure, bot_api
-from bots import ALICE, BOB, NOTHING, REAL, chatting_bot
+from bots import ALICE, BOB, NOTHING, chatting_bot
 from click.testing import CliRunner
 from scripted import EMBEDDER, MODEL, NAME, ScriptedBackend
 
+from cocoon.attestation.trust import SIMULATED_BANNER
 from cocoon.cli import main
 from cocoon.telegram.database import open_database
 
@@ -129,13 +130,27 @@ async def test_start_names_who_can_read_the_chat_under_a_simulated_tee() -> None
 
 
 async def test_start_and_footer_under_real_hardware_say_what_is_protected() -> None:
-    async with chatting_bot(trust=REAL) as bench:
+    async with chatting_bot(banner=lambda: None) as bench:
         said = await bench.command(ALICE, "/start")
         assert "Telegram's servers hold yours" in said
         assert "neither its host nor the network can read them" in said
         assert NOTHING not in said
         (text,) = await bench.ask(ALICE, "hello")
         assert NOTHING not in text
+
+
+@pytest.mark.parametrize(("asked_under", "ended_under"), [(SIMULATED_BANNER, None), (None, SIMULATED_BANNER)])
+async def test_footer_of_a_network_that_changes_during_the_answer_says_nothing_is_confidential(
+    asked_under: str | None, ended_under: str | None
+) -> None:
+    banner, steps = asked_under, asyncio.Semaphore(0)
+    async with chatting_bot(ScriptedBackend(gate=steps.acquire), banner=lambda: banner) as bench:
+        bench.api.write(ALICE, "one two")
+        await bench.api.until(lambda: bench.api.shown(ALICE) == ["one …"])
+        banner = ended_under
+        steps.release()
+        await bench.api.until(lambda: "—\n" in bench.api.shown(ALICE)[0])
+        assert NOTHING in bench.api.shown(ALICE)[0]
 
 
 async def test_model_shows_offers_and_the_chosen_one_answers_after_a_restart() -> None:

@@ -39,7 +39,7 @@ async def test_bot_over_a_real_network_answers_pays_and_proves(
         (tmp_path / "market.toml").write_text(
             f'network = "{stage.config_file}"\ndata_dir = "bot"\nwallet_key = "bot.key"\npoll_sec = 1.0\n'
             f'registry = "{market.deployment.registry.to_str(is_user_friendly=False)}"\n'
-            f'[models]\nwords = "{MODEL}"\n[endpoints]\n{market.index} = "{market.endpoint}"\n'
+            f'private_endpoints = true\n[models]\nwords = "{MODEL}"\n'
         )
         (tmp_path / "telegram.toml").write_text(
             f'market = "market.toml"\nbot_api = "{api.base_url}"\nmax_tokens = 8\nuser_day_nano = 1_000_000_000\n'

@@ -22,6 +22,7 @@ from ..signer.client import Signer
 from ..signer.errors import SignerError
 from ..wire.blob import bytes_to_cell
 from ..wire.escrow import DeliverJob, RejectJob, SignedReceipt
+from .attesting import Attester
 from .claiming import Claimer
 from .compute import Limits
 from .errors import KernelFailure, SetupError
@@ -30,6 +31,7 @@ from .journal import Journal
 from .kernel import Kernel, StreamKernel
 from .outbox import Outbox
 from .parcels import Parcel
+from .platform import Platform
 from .runner import JobRunner
 from .serving import StreamServer, StreamSettings
 from .upkeep import Offer, Upkeep
@@ -81,6 +83,7 @@ class Agent:
     registry: Address
     worker_index: int
     offer: Offer
+    platform: Platform
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
     streaming: Streaming | None = None
@@ -97,7 +100,9 @@ class Agent:
         """Until cancelled or drained. Raises SetupError or a JournalError, alone or in an exception group."""
         deployment = Deployment(self.registry)
         worker = deployment.worker(self.worker_index)
-        upkeep = Upkeep(self.chain, self.signer, worker, self.worker_index, self.wallet.address, self.offer)
+        index = self.worker_index
+        attester = Attester(self.chain, self.signer, self.journal, deployment, index, self.platform)
+        upkeep = Upkeep(self.chain, self.signer, worker, index, self.wallet.address, self.offer, attester)
         prices = await self._patiently(upkeep)
         if prices is None:
             return
@@ -113,6 +118,7 @@ class Agent:
         self.server = self._server(deployment, worker)
         async with asyncio.TaskGroup() as tasks:
             serving = None if self.server is None else tasks.create_task(self.server.run())
+            attesting = tasks.create_task(attester.serve())
             desk = _Desk(tasks, runner, self.journal, self.pace)
             working = tasks.create_task(self._work(watcher, desk, upkeep, outbox, claimer, prices))
             await self._stopping.wait()
@@ -123,6 +129,7 @@ class Agent:
             if claimer is not None:
                 await self._last_claims(outbox, claimer, prices)
             desk.stop()
+            attesting.cancel()
             if serving is not None:
                 serving.cancel()
 
@@ -199,7 +206,7 @@ class Agent:
     async def _upkeep(self, upkeep: Upkeep, prices: Prices) -> list[Parcel]:
         """What the worker's contract lacks. What is signed already must not wait for a signer that is away."""
         try:
-            return await upkeep.wanted(prices.gas_fee(_CARRIED_GAS), Fees(prices).rebind())
+            return await upkeep.wanted(prices.gas_fee(_CARRIED_GAS), Fees(prices))
         except SignerError as error:
             _log.warning("can't compare the worker's keys with the signer's: %s", error)
             return []

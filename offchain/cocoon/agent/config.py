@@ -17,6 +17,7 @@ from ..wire.common import ModelTerms
 from .agent import Pace
 from .compute import Limits
 from .errors import SetupError
+from .platform import AttestationSettings
 from .serving import StreamSettings
 from .settings import read_settings
 
@@ -41,7 +42,8 @@ class AgentConfig:
     64 hex digits; None means the words are in COCOON_OPERATOR_MNEMONIC. data_dir: journal and signer socket; for this
     worker only. signer_socket: None means `data_dir/signer/signer.sock`. kernel: `smollm2-135m-instruct`, a bundle's
     folder, or `module:factory` of one's own. listen: `host:port` of the fast path; None serves forced jobs only.
-    endpoint: the address under which clients reach it from outside, `https://...` or `http://...`.
+    endpoint: the address under which clients reach it from outside, `https://...` or `http://...`, announced on the
+    chain; may be empty.
     """
 
     network: Path
@@ -55,15 +57,16 @@ class AgentConfig:
     terms: ModelTerms = DEFAULT_TERMS
     limits: Limits = field(default_factory=Limits)
     pace: Pace = field(default_factory=Pace)
+    attestation: AttestationSettings = field(default_factory=AttestationSettings)
+    endpoint: str = ""
     stale_after_sec: float | None = 60.0
     listen: str | None = None
-    endpoint: str | None = None
     stream: StreamSettings = field(default_factory=StreamSettings)
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """Reads TOML: the fields above, with tables `terms`, `limits`, `pace`, `stream`; paths are relative to the
-        file. SetupError.
+        """Reads TOML: the fields above, with tables `terms`, `limits`, `pace`, `attestation`, `stream`; paths are
+        relative to the file. SetupError.
         """
         try:
             with path.open("rb") as file:

@@ -126,6 +126,11 @@ class Journal:
         order = "ORDER BY deadline IS NULL, deadline, posted_lt"
         return [_job(row) for row in self._database.read(f"SELECT {_JOB_COLUMNS} FROM job {where} {order}", *states)]
 
+    def outline(self) -> list[tuple[int, JobState, Outcome | None, str]]:
+        """(id, state, outcome, escrow) of every job there ever was, without reading what it holds."""
+        rows = self._database.read("SELECT id, state, outcome, escrow FROM job")
+        return [(i, JobState(state), None if end is None else Outcome(end), escrow) for i, state, end, escrow in rows]
+
     def accept(self, job_id: int, terms: Accepted) -> None:
         """seen -> accepted."""
         self._advance(

@@ -27,6 +27,7 @@ from .config import AgentConfig
 from .errors import SetupError
 from .journal import Journal
 from .kernel import EngineKernel, Kernel
+from .platform import evidence_banner, make_platform
 from .upkeep import Offer
 from .vouchers import VoucherBook
 
@@ -58,6 +59,9 @@ async def run_agent(
         kernel = await asyncio.to_thread(load_kernel, config.kernel, progress)
         signer = await ensure_signer(config.socket)
         chain = await _connect(config, network)
+        platform = make_platform(config.attestation, config.endpoint, await chain.time())
+        if (warning := evidence_banner(platform.evidence)) is not None:
+            _log.warning("%s", warning)
         agent = Agent(
             chain=chain,
             wallet=wallet,
@@ -67,6 +71,7 @@ async def run_agent(
             registry=config.registry,
             worker_index=config.worker_index,
             offer=Offer(config.forced_slots, {int.from_bytes(kernel.model_id, "big"): config.terms}),
+            platform=platform,
             limits=config.limits,
             pace=_pace(config, kernel),
             streaming=Streaming(book, config.listen, config.stream),

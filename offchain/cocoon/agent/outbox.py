@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
 from cocoon_sandbox.boc import count_cells
 
 from ..chain.base import Chain
 from ..chain.wallet import Transfer, Wallet, format_ton
 from ..errors import MessageRefused
+from ..exit_codes import explain
 from ..fees import Prices
 from .journal import Journal
 from .parcels import Parcel, ParcelState, Sending, TrackedParcel
@@ -28,9 +30,8 @@ _RESEND_SEC = 10
 _MAX_PARCELS = 4
 _WALLET_GAS = 20_000
 _FIRST_RETRY_SEC = 5
-_LONGEST_RETRY_SEC = 300
 _MAX_DOUBLINGS = 6
-_VALUE_TOO_LOW = frozenset({207, 305})  # WorkerError.ValueTooLow, EscrowError.ValueTooLow
+_VALUE_TOO_LOW = frozenset({207, 305, 504})  # ValueTooLow of Worker, Escrow and Attestation
 _OUT_OF_GAS = frozenset({-14, -1, 13, 37, 38})  # what a message that carries more may get past
 
 
@@ -102,7 +103,7 @@ class Outbox:
                     continue
                 code = _exit_code(transaction.exit_code, transaction.action_code, aborted=transaction.aborted)
                 if code:
-                    _log.warning("%s was refused with code %d", parcel.purpose, code)
+                    _log.warning("%s was refused: %s", parcel.purpose, explain(code))
                 else:
                     _log.info("%s has taken effect", parcel.purpose)
                 self._journal.parcel_arrived(parcel.id, code, await self._chain.time())
@@ -115,12 +116,12 @@ class Outbox:
         for parcel in wanted:
             attempts = self._journal.attempts(parcel.purpose)
             failures = len(attempts.failures)
-            wait = min(_FIRST_RETRY_SEC << min(failures - 1, 16), _LONGEST_RETRY_SEC) if failures else 0
+            wait = min(_FIRST_RETRY_SEC << min(failures - 1, 16), parcel.patience_sec) if failures else 0
             if attempts.under_way or now < attempts.last_failed_at + wait:
                 continue
             short = sum(code in _VALUE_TOO_LOW or code in _OUT_OF_GAS for code in attempts.failures)
             value = parcel.value_nano << min(short, _MAX_DOUBLINGS)
-            due.append(Parcel(parcel.purpose, parcel.to, value, parcel.body, parcel.job))
+            due.append(replace(parcel, value_nano=value))
         return due[:_MAX_PARCELS]
 
     async def _send(self, parcels: list[Parcel]) -> None:

@@ -19,13 +19,17 @@ class ParcelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One internal message to be sent by the operator's wallet. At most one per `purpose` is under way."""
+    """One internal message to be sent by the operator's wallet. At most one per `purpose` is under way.
+
+    patience_sec: the longest pause before it is sent again after refusals.
+    """
 
     purpose: str
     to: Address
     value_nano: int
     body: Cell
     job: int | None = None
+    patience_sec: int = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,26 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from ..attestation.enrolling import MAX_ENDPOINT_BYTES
 from ..errors import DeployError
 from ..rules import parse_address
 from ..wire.common import ModelTerms
 from .agent import Pace
 from .compute import Limits
 from .errors import SetupError
+from .platform import AttestationSettings
 from .serving import StreamSettings
 
 __all__ = ["read_settings"]
 
 _PATHS = ("network", "data_dir", "wallet_key", "signer_socket")
-_TABLES: dict[str, type] = {"terms": ModelTerms, "limits": Limits, "pace": Pace, "stream": StreamSettings}
+_TABLES: dict[str, type] = {
+    "terms": ModelTerms,
+    "limits": Limits,
+    "pace": Pace,
+    "attestation": AttestationSettings,
+    "stream": StreamSettings,
+}
 _MAX_FORCED_SLOTS = 8  # the Worker contract's; a test compares
 _MAX_INDEX = (1 << 64) - 1
 _MAX_PORT = (1 << 16) - 1
@@ -44,8 +52,10 @@ def _setting(name: str, value: Any, directory: Path) -> Any:
             return parse_address(_text(name, value), name)
         except DeployError as error:
             raise SetupError(str(error)) from error
-    if name in ("kernel", "endpoint"):
+    if name == "kernel":
         return _text(name, value)
+    if name == "endpoint":
+        return _endpoint(name, value)
     if name == "listen":
         host, colon, port = _text(name, value).rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
@@ -63,7 +73,7 @@ def _table(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         raise SetupError(f"{name} must be a table: write [{name}] and its settings below")
     _check_names(value, kind, f"{name}.")
-    checks: dict[type, Callable[[str, Any], Any]] = {int: _count, float: _seconds}
+    checks: dict[type, Callable[[str, Any], Any]] = {int: _count, float: _seconds, str: _text, bool: _flag}
     if kind is ModelTerms:
         return ModelTerms(**{entry: _term(f"{name}.{entry}", amount) for entry, amount in value.items()})
     hints = get_type_hints(kind)
@@ -83,6 +93,18 @@ def _check_names(given: dict[str, Any], kind: type, prefix: str) -> None:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise SetupError(f"{name} must be a text in quotes, not {value!r}")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SetupError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
+def _endpoint(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > MAX_ENDPOINT_BYTES:
+        raise SetupError(f"{name} must be a text of at most {MAX_ENDPOINT_BYTES} bytes, not {value!r}")
     return value
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pytoniq_core import Address
 
 from ..chain.base import Chain
+from ..fees import Fees
 from ..signer.client import Signer
 from ..wire.common import ModelTerms
 from ..wire.escrow import RebindChannel
-from ..wire.worker import SetIdentity, SetOffer, WorkerStatus
+from ..wire.worker import SetOffer, WorkerStatus
+from .attesting import Attester
 from .errors import SetupError
 from .parcels import Parcel
 from .views import WorkerView, read_escrow, read_worker
@@ -31,10 +33,17 @@ class Offer:
 
 
 class Upkeep:
-    """Compares the contract with signer and offer, and asks for what is missing. Renews the lease at half its life."""
+    """Compares the contract with signer and offer, and asks for what is missing."""
 
     def __init__(
-        self, chain: Chain, signer: Signer, worker: Address, index: int, wallet: Address, offer: Offer
+        self,
+        chain: Chain,
+        signer: Signer,
+        worker: Address,
+        index: int,
+        wallet: Address,
+        offer: Offer,
+        attester: Attester,
     ) -> None:
         self._chain = chain
         self._signer = signer
@@ -42,6 +51,7 @@ class Upkeep:
         self._index = index
         self._wallet = wallet
         self._offer = offer
+        self._attester = attester
         self._rebound: set[tuple[Address, int, int]] = set()  # escrow, its epoch, the worker's key epoch
 
     async def check(self) -> None:
@@ -58,27 +68,22 @@ class Upkeep:
                 f"agent's wallet is {self._wallet.to_str(is_bounceable=False)}: use that wallet's key, or have the "
                 f"owner change the operator"
             )
-        if view.attestation_required:
-            raise SetupError("this network takes identities from verified quotes only, which this release can't make")
         if view.status not in _RUNNING:
             _log.warning("worker %d is %s and gets no new jobs; finishing what is open", self._index, view.status.name)
 
-    async def wanted(self, value_nano: int, rebind_nano: int) -> list[Parcel]:
+    async def wanted(self, value_nano: int, fees: Fees) -> list[Parcel]:
         """The messages that are missing now; what is left of what is attached comes back.
 
-        value_nano: for each message to the worker. rebind_nano: for each RebindChannel.
+        value_nano: for an offer.
         """
         view = read_worker(await self._chain.account(self._worker))
         if view is None or view.status not in _RUNNING:
             return []
-        parcels = []
-        identity = await self._identity(view, value_nano)
-        if identity is not None:
-            parcels.append(identity)
+        parcels = await self._attester.wanted(view, fees)
         if (view.forced_slots, view.models) != (self._offer.forced_slots, self._offer.models):
             body = SetOffer(0, self._offer.forced_slots, self._offer.models).to_cell()
             parcels.append(Parcel("offer", self._worker, value_nano, body))
-        return parcels + await self._rebindings(view, rebind_nano)
+        return parcels + await self._rebindings(view, fees.rebind())
 
     async def _rebindings(self, view: WorkerView, value_nano: int) -> list[Parcel]:
         """Ends jobs whose key a restart of the signer destroyed while that costs less than missing them."""
@@ -101,17 +106,3 @@ class Upkeep:
             body = RebindChannel(0, binding.keys.measurement).to_cell()
             parcels.append(Parcel(f"rebind {address.hash_part.hex()} {job.epoch}", address, value_nano, body))
         return parcels
-
-    async def _identity(self, view: WorkerView, value_nano: int) -> Parcel | None:
-        mine = await self._signer.identity()
-        same_key = view.session_key == mine.session_key
-        registered = same_key and view.hpke_key_hash == mine.hpke_key.cell_hash
-        if registered and view.lease_end - await self._chain.time() > view.lease_sec // 2:
-            return None
-        # The contract counts the key's generation up when the session key changes.
-        key_epoch = view.key_epoch if same_key else view.key_epoch + 1
-        possession = await self._signer.possession(
-            global_id=self._chain.global_id, worker=self._worker, index=self._index, key_epoch=key_epoch
-        )
-        body = SetIdentity(0, mine.session_key, mine.hpke_key.to_cell(), possession).to_cell()
-        return Parcel("identity", self._worker, value_nano, body)

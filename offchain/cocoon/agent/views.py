@@ -9,8 +9,9 @@ from pytoniq_core import Address
 
 from ..chain.base import AccountState, ChainTransaction
 from ..deployment import Deployment
+from ..wire.attestation import AttestationIdentity
 from ..wire.codec import read_body
-from ..wire.common import ModelTerms
+from ..wire.common import ModelTerms, child_address
 from ..wire.escrow import Binding, EscrowIdentity, EscrowStorage, JobStatus, KeysRenewed, PostJob
 from ..wire.worker import (
     AdmitJob,
@@ -44,8 +45,10 @@ class WorkerView:
     hpke_key_hash: int
     key_epoch: int
     lease_end: int
-    lease_sec: int
-    attestation_required: bool
+    attestation: Address  # whose verdicts this worker takes
+    attest_seq: int
+    block_seqno: int  # the next quote must name a later masterchain block
+    approved_measurement: int  # by the owner: of the only software whose keys are taken
     forced_slots: int
     models: dict[int, ModelTerms]
     open_jobs: dict[int, OpenJob]  # by account id of the escrow
@@ -70,7 +73,8 @@ def read_worker(account: AccountState) -> WorkerView | None:
     if account.data is None or not account.data.refs:
         return None
     found = WorkerStorage.from_cell(account.data)
-    policy, keys = found.policy, found.people.keys
+    keys, children = found.people.keys, found.policy.children
+    attestation = AttestationIdentity(found.registry).to_cell()
     return WorkerView(
         status=WorkerStatus(found.status),
         operator_wallet=found.people.operator_wallet,
@@ -78,8 +82,10 @@ def read_worker(account: AccountState) -> WorkerView | None:
         hpke_key_hash=keys.hpke_key_hash,
         key_epoch=found.key_epoch,
         lease_end=found.lease_end,
-        lease_sec=policy.lease_sec,
-        attestation_required=policy.attestation_required,
+        attestation=child_address(children.attestation_code_hash, children.attestation_code_depth, attestation),
+        attest_seq=found.people.attest_seq,
+        block_seqno=found.people.block_seqno,
+        approved_measurement=found.people.slashable.measurement,
         forced_slots=found.forced_slots,
         models=found.models,
         open_jobs=found.open_jobs,

@@ -150,6 +150,11 @@ class VoucherBook:
         query = f"SELECT {_COLUMNS} FROM channel WHERE done = 0 AND signature != x''"
         return [_record(row) for row in await self._run(lambda: self._database.read(query))]
 
+    async def channels(self) -> list[ChannelRecord]:
+        """Every channel there ever was."""
+        query = f"SELECT {_COLUMNS} FROM channel ORDER BY escrow, epoch"
+        return [_record(row) for row in await self._run(lambda: self._database.read(query))]
+
     async def finish(self, record: ChannelRecord) -> None:
         """The chain has paid this record's voucher, or the channel is gone."""
 

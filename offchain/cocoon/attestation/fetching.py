@@ -6,6 +6,8 @@ The requests are dcap-qvl's, in the form of Intel's PCS version 4.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from typing import Protocol
 
 import dcap_qvl
 
@@ -13,9 +15,30 @@ from .collateral import Collateral
 from .errors import CollateralUnavailable
 from .quote import Quote
 
-__all__ = ["INTEL_PCS", "fetch_collateral"]
+__all__ = ["INTEL_PCS", "CollateralSource", "PcsService", "fetch_collateral"]
 
 INTEL_PCS = "https://api.trustedservices.intel.com"
+
+
+class CollateralSource(Protocol):
+    """Whoever has the collateral of a platform."""
+
+    async def collateral(self, raw_quote: bytes, now: int) -> Collateral:
+        """What is current at `now` (unix seconds) for the platform in a quote.
+
+        CollateralUnavailable, with what to do; QuoteMalformed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PcsService:
+    """Intel's service, or another with its requests: it always gives what is current."""
+
+    service: str = INTEL_PCS
+
+    async def collateral(self, raw_quote: bytes, now: int) -> Collateral:
+        return await fetch_collateral(raw_quote, self.service)
 
 
 async def fetch_collateral(raw_quote: bytes, service: str = INTEL_PCS, *, timeout_sec: float = 30) -> Collateral:

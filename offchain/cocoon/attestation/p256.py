@@ -1,6 +1,6 @@
 """Hints with which a contract verifies an ECDSA-P256 signature over any digest.
 
-The contract's instruction hashes its message, so it can't be asked about a given digest directly. It is asked three
+The contract's instruction hashes its message, so it can't be asked about a given digest directly. It is asked two
 questions about points instead; a `Hint` carries what makes them answerable: a scalar c with c·r + H0 = e (mod n),
 the x of C = c·G, and the slope of the line through the public key and C. See `contracts/attestation/p256.tolk`.
 Hints are no secret and need no trust: wrong ones are refused.
@@ -16,7 +16,6 @@ from .errors import AttestationError
 __all__ = [
     "GENERATOR",
     "H0",
-    "H1",
     "B",
     "Hint",
     "N",
@@ -33,7 +32,6 @@ P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 H0 = int.from_bytes(sha256(bytes(32)).digest())
-H1 = int.from_bytes(sha256((1).to_bytes(32)).digest())
 
 type Point = tuple[int, int]
 

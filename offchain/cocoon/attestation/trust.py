@@ -10,11 +10,24 @@ from dataclasses import dataclass
 from .certificates import Certificate
 from .errors import SimulatedTeeRefused
 
-__all__ = ["INTEL_ROOT", "TrustedRoot", "banner", "require_allowed", "trusted_root"]
+__all__ = [
+    "INTEL_ROOT",
+    "INTEL_ROOT_KEY",
+    "SIMULATED_BANNER",
+    "TrustedRoot",
+    "banner",
+    "require_allowed",
+    "trusted_root",
+]
 
 INTEL_ROOT_KEY = bytes.fromhex(
     "0ba9c4c0c0c86193a3fe23d6b02cda10a8bbd4e88e48b4458561a36e705525f5"
     "67918e2edc88e40d860bd0cc4ee26aacc988e505a953558c453f6b0904ae7394"
+)
+
+SIMULATED_BANNER = (
+    "SIMULATED TEE: NOTHING IS CONFIDENTIAL. The evidence comes from software under a throw-away root; "
+    "whoever runs the worker can read every prompt and answer."
 )
 
 
@@ -54,7 +67,4 @@ def banner(root: TrustedRoot) -> str | None:
     """What to show wherever results under `root` are shown; None under Intel's."""
     if not root.simulated:
         return None
-    return (
-        "SIMULATED TEE: NOTHING IS CONFIDENTIAL. The evidence comes from software under a throw-away root; "
-        "whoever runs the worker can read every prompt and answer."
-    )
+    return SIMULATED_BANNER

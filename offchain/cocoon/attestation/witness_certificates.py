@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from pytoniq_core import Builder, Cell
 
@@ -15,13 +15,15 @@ from ..wire.attestation import CrlIssuer, PostCertificate, PostCrl, SignedDocume
 from .certificates import Certificate
 from .crl import RevocationList
 from .errors import CertificateMalformed
-from .layout import Span
 from .pck import PckExtension
-from .witness_chains import CELL_BYTES, anywhere, chain, sign_chain, signed
+from .witness_chains import CELL_BYTES, chain, cut, signed
 
-__all__ = ["ca_certificate", "certificate_document", "crl", "pck_document", "revoked_index"]
+__all__ = ["ca_certificate", "certificate_document", "crl", "entry_order", "pck_document", "revoked_index"]
 
 _CPU_SVN_HEAD = 17
+_ENTRY_END = 29  # bytes of an entry behind its serial number: date and reason
+_GROUP_ENTRIES = 97  # as many places as fit a cell behind that
+MAX_REVOKED = 252
 _LEAF_NUMBERS = 6  # serial numbers in a leaf of the index, and leaves of a node
 _NODE_LEAVES = 3
 _SERIAL_BITS = 160
@@ -67,15 +69,40 @@ def _even_cuts(start: int, end: int) -> Iterator[int]:
 
 
 def crl(found: RevocationList, issuer: CrlIssuer, key: bytes, query_id: int = 0) -> PostCrl:
-    """A revocation list signed with `key` (x ‖ y), and its serial numbers as the index the contract keeps."""
-    spans = found.spans
-    required = [min(CELL_BYTES, spans.issuer.end)]
+    """A revocation list signed with `key` (x ‖ y): what the contract can't write itself, and its serial numbers in the
+    index the contract keeps. CertificateMalformed if its entries are not like Intel's.
+    """
+    spans, tbs = found.spans, found.tbs
+    first = min(CELL_BYTES, spans.issuer.end)
+    cuts = [0, first, len(tbs)] if spans.revoked is None else [0, first, spans.revoked.start, len(tbs)]
+    pieces = [tbs[start:end] for start, end in pairwise(cuts)]
     if spans.revoked is not None:
-        required += [spans.revoked.start, spans.revoked.end]
-    permitted = [entry.span.end for entry in found.revoked]
-    permitted += anywhere(Span(spans.number.end, len(found.tbs)))
-    document = sign_chain(found.tbs, permitted, found.signature, key, required)
-    return PostCrl(query_id, issuer, document, revoked_index([entry.serial for entry in found.revoked]))
+        pieces[-1] = tbs[spans.revoked.end :]
+    if any(len(piece) > CELL_BYTES for piece in pieces):
+        raise CertificateMalformed("the revocation list is not laid out as Intel's are")
+    index = revoked_index([entry.serial for entry in found.revoked])
+    cells = len(pieces) + 2 * -(-len(found.revoked) // _LEAF_NUMBERS)  # a leaf is as dear as two other cells
+    document = signed(chain(pieces), cells, sha256(tbs).digest(), found.signature, key)
+    return PostCrl(query_id, issuer, document, index, entry_order(found))
+
+
+def entry_order(found: RevocationList) -> Cell | None:
+    """Which number of the index each entry of a list has, entries that end alike together; None if there are none."""
+    numbers = sorted(entry.serial for entry in found.revoked)
+    if len(numbers) > MAX_REVOKED:
+        raise CertificateMalformed(f"the list revokes {len(numbers)} certificates; a contract takes {MAX_REVOKED}")
+    places = {serial: place for place, serial in enumerate(numbers)}
+    groups: list[tuple[bytes, bytearray]] = []
+    for entry in found.revoked:
+        ending = found.tbs[entry.serial_span.end : entry.span.end]
+        if len(ending) != _ENTRY_END:
+            raise CertificateMalformed("an entry of the revocation list has other fields than Intel's have")
+        if not groups or groups[-1][0] != ending or len(groups[-1][1]) == _GROUP_ENTRIES:
+            groups.append((ending, bytearray()))
+        groups[-1][1].append(places[entry.serial])
+    packed = [ending + bytes([len(group)]) + group for ending, group in groups]
+    starts = accumulate((len(group) for group in packed), initial=0)
+    return chain(cut(b"".join(packed), starts)) if packed else None
 
 
 def revoked_index(serials: Sequence[int]) -> Cell | None:

@@ -7,23 +7,16 @@ the contract reads: never inside a field, anywhere inside what it skips. A docum
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 
 from pytoniq_core import Builder, Cell
 
 from ..wire.attestation import P256Hint, SignedDocument
 from .errors import EvidenceMalformed
-from .layout import Span
 from .p256 import make_hint
 
-__all__ = ["CELL_BYTES", "anywhere", "chain", "cut", "sign_chain", "signed"]
+__all__ = ["CELL_BYTES", "chain", "cut", "signed"]
 
 CELL_BYTES = 127
-
-
-def anywhere(span: Span) -> Iterable[int]:
-    """Every cut inside `span`, its ends included."""
-    return range(span.start, span.end + 1)
 
 
 def cut(data: bytes, permitted: Iterable[int], required: Iterable[int] = ()) -> list[bytes]:
@@ -64,13 +57,3 @@ def signed(text: Cell, cells: int, digest: bytes, signature: bytes, key: bytes) 
     """A document with hints for its signature by `key` (x ‖ y) over `digest`."""
     hint = make_hint(digest, signature, key)
     return SignedDocument(cells, signature, P256Hint(hint.c, hint.c_x, hint.slope), text)
-
-
-def sign_chain(
-    data: bytes, permitted: Iterable[int], signature: bytes, key: bytes, required: Iterable[int] = ()
-) -> SignedDocument:
-    """`data` as a chain, with hints."""
-    pieces = cut(data, permitted, required)
-    if len(pieces) > 255:
-        raise EvidenceMalformed(f"the document takes {len(pieces)} cells; a contract hashes at most 255 at once")
-    return signed(chain(pieces), len(pieces), sha256(data).digest(), signature, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EXISTING", "EXISTING_ACCOUNTS", "EXISTING_LEAST_VALUE_NANO", "Existing"]
+__all__ = ["EXISTING", "EXISTING_ACCOUNTS", "EXISTING_LEAST_VALUE_NANO", "EXISTING_SETTLEMENT_NANO", "Existing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +32,6 @@ EXISTING_LEAST_VALUE_NANO = 100_000_000
 
 EXISTING_ACCOUNTS = {"client's account": (39, 18_108), "worker's account": (13, 5_288)}
 """Cells and bits of accounts there."""
+
+EXISTING_SETTLEMENT_NANO = 17_000_000
+"""Fees of one settlement there (signed charge of a client, signed payout to the worker), at 400 nanoTON a gas unit."""

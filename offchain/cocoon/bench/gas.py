@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address, Cell, begin_cell
 
 from ..contracts_build import load
-from ..deployment import Deployment, Rules, registry_state_init, slashing_state_init
+from ..deployment import Deployment, Rules, attestation_state_init, registry_state_init, slashing_state_init
 from ..fees import PRICE_PARAMS, Fees, Prices
 from ..wire import blob
 from ..wire.codec import Struct
@@ -43,9 +43,10 @@ from ..wire.escrow import (
     TopUpEscrow,
     VoucherStatement,
 )
-from ..wire.registry import RegisterWorker, SyncPolicy
+from ..wire.registry import RegisterWorker, SyncAttestation, SyncPolicy
 from ..wire.slashing import SubmitEquivocation
-from ..wire.worker import BeginUnbond, IdentityStatement, SetIdentity, SetOffer, WithdrawStake
+from ..wire.worker import BeginUnbond, SetOffer, WithdrawStake, WorkerPeople
+from .attesting import Enclave
 
 if TYPE_CHECKING:
     from cocoon_sandbox.ledger import Ledger
@@ -59,6 +60,7 @@ TERMS = ModelTerms(100_000, 50_000, 400_000, TON // 100, 30)
 # A sealed 1 kB prompt is the padded prompt, the KEM's ciphertext and two tags; a 1 kB answer is padded and sealed.
 REQUEST = blob.bytes_to_cell(bytes(2048 + 1120 + 64))
 RESPONSE = blob.bytes_to_cell(bytes(1024 + 96))
+HPKE_KEY = blob.bytes_to_cell(bytes(1216))
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,21 @@ class Scenario:
             ledger.treasury(name, 1000 * TON) for name in ("owner", "agent", "client")
         )
         self.payout = Address((0, hashlib.sha256(b"cold payout address").digest()))
-        self.rules = Rules(owner=self.owner.address)
-        self.deployment = Deployment.of(self.rules)
-        self.names = {self.deployment.registry: "Registry", self.deployment.slashing: "Slashing"}
-        self.session, self.client_key = _key("session"), _key("client")
         self.global_id = -217
+        self.enclave = Enclave(ledger, self.global_id)
+        self.rules = Rules(
+            owner=self.owner.address,
+            measurements=(self.enclave.measurement,),
+            attestation_root=self.enclave.root,
+        )
+        self.deployment = Deployment.of(self.rules)
+        self.names = {
+            self.deployment.registry: "Registry",
+            self.deployment.slashing: "Slashing",
+            self.deployment.attestation: "Attestation",
+            self.deployment.tcb_store(self.enclave.fmspc): "TcbStore",
+        }
+        self.session, self.client_key = _key("session"), _key("client")
 
     def run(
         self,
@@ -174,28 +186,38 @@ class Scenario:
         for address, init in (
             (self.deployment.registry, registry_state_init(self.rules)),
             (self.deployment.slashing, slashing_state_init()),
+            (self.deployment.attestation, attestation_state_init(self.deployment.registry)),
         ):
             self.owner.send(self.ledger, address, TON, begin_cell().end_cell(), state_init=init)
         self.worker = self.deployment.worker(0)
         self.names[self.worker] = "Worker"
         fee = self.ledger.get(self.deployment.registry, "get_fees")
         rules = self.rules
+        self.run("sync attestation policy", self.client, self.deployment.registry, fee[3], SyncAttestation(1), fee[3])
+        for document in self.enclave.collateral():
+            self.client.send(self.ledger, self.deployment.attestation, TON, document.to_cell())
+        roles = WorkerRoles(self.agent.address, self.payout, self.enclave.measurement)
         self.run(
             "register",
             self.owner,
             self.deployment.registry,
             rules.min_stake_nano + rules.min_bond_nano + fee[0],
-            RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, WorkerRoles(self.agent.address, self.payout)),
+            RegisterWorker(1, rules.min_stake_nano, rules.min_bond_nano, roles),
             fee[0],
         )
         manage = self.ledger.get(self.worker, "get_fees")[0]
-        hpke_key = blob.bytes_to_cell(bytes(1216))
-        public = _public(self.session)
-        statement = IdentityStatement(self.domain(Kind.IDENTITY, self.worker, 0, 1), public, _digest(hpke_key))
-        identity = SetIdentity(2, public, hpke_key, self.session.sign(statement.to_cell().hash))
-        self.run("set identity", self.agent, self.worker, manage, identity, manage)
+        self.attest("attest", self.session, 1)
         self.run("set offer", self.agent, self.worker, manage, SetOffer(3, 2, {MODEL: TERMS}), manage)
         self.run("sync policy", self.client, self.deployment.registry, fee[1], SyncPolicy(4, 0), fee[1])
+
+    def attest(self, name: str, key: Ed25519PrivateKey, key_epoch: int) -> None:
+        """Have the enclave's keys verified. AssertionError unless the Worker then has them under `key_epoch`."""
+        seq = WorkerPeople.from_cell(self.ledger.get(self.worker, "get_worker_data")[14]).attest_seq + 1
+        body = self.enclave.attest(self.deployment.registry, self.worker, seq, _public(key), HPKE_KEY)
+        least = self.ledger.get(self.worker, "get_fees")[1]
+        self.run(name, self.agent, self.worker, least, body, least)
+        if self.ledger.get(self.worker, "get_worker_data")[7] != key_epoch:
+            raise AssertionError(f"{name} failed: the Worker has not taken the keys")
 
     def open(self, salt: int) -> Address:
         escrow = self.deployment.escrow(self.client.address, self.worker, salt)
@@ -290,6 +312,7 @@ def measure(progress: Callable[[str], None] = lambda _: None) -> list[Operation]
     """Run every operation once, each with exactly the least value its getter names. AssertionError if one fails."""
     from cocoon_sandbox.ledger import Ledger
 
+    from .attestation import measure_attestation
     from .upkeep import measure_upkeep
 
     scenario = Scenario(Ledger())
@@ -308,12 +331,14 @@ def measure(progress: Callable[[str], None] = lambda _: None) -> list[Operation]
     scenario.slash(first, signed)
     scenario.ledger.check_conservation()
     progress("upkeep")
-    return [*scenario.operations, *measure_upkeep()]
+    upkeep = measure_upkeep()
+    progress("attestation")
+    return [*scenario.operations, *upkeep, *measure_attestation()]
 
 
 def code_sizes() -> dict[str, dict[str, int]]:
     """Cells and bits of each contract's code: what its rent is paid for."""
     return {
         name: {"cells": load(name).cells, "bits": load(name).bits}
-        for name in ("Registry", "Worker", "Escrow", "Slashing")
+        for name in ("Registry", "Worker", "Escrow", "Slashing", "Attestation", "TcbStore")
     }

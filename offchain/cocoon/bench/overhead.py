@@ -1,7 +1,8 @@
 """What the fast path adds to the engine: time to the first token, time per token, throughput; and its own ceiling.
 
 The same requests go to the same engine in the same process, in turns: directly, and over a socket with encryption,
-receipts and vouchers, the signer in a process of its own. Whatever else the machine does hits both.
+receipts and vouchers, the signer in a process of its own; and that once more behind a gateway, over HTTP. Whatever else
+the machine does hits all of them. Client, gateway and worker share one process here, so their work adds up.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..client.store import ClientStore
 from ..client.stream import Delta, FastChannel
 from ..kernels.engine.request import Metering
 from ..signer.launch import ensure_signer
+from .hop import Hop, gateway_hop
 from .null_kernel import NullKernel
 from .stage import ChannelStage
 
@@ -68,9 +70,8 @@ async def _measure(
     rows: dict[str, Any] = {}
     kernel = await asyncio.to_thread(_load, model, max(streams))
     try:
-        # a gateway's hop belongs here: another `_Ask` beside `direct` and `through`
-        async with _connected(kernel) as fast:
-            ways = {"direct": _direct(kernel), "through": _through(fast)}
+        async with _connected(kernel) as (fast, hop):
+            ways = {"direct": _direct(kernel), "through": _through(fast), "gateway": hop.ask}
             for count in streams:
                 rows[str(count)] = await _compare(ways, count, tokens, progress)
     finally:
@@ -92,16 +93,24 @@ async def _compare(ways: dict[str, _Ask], count: int, tokens: int, progress: Cal
                 found.first += [first for first, _, _ in done]
                 found.token += [(whole - first) / max(1, made - 1) for first, whole, made in done]
                 found.rate.append(sum(made for _, _, made in done) / took)
-    direct, through = samples["direct"], samples["through"]
+    direct = samples["direct"]
     return {
         "direct_first_token_ms": _ms(statistics.median(direct.first)),
-        "through_first_token_ms": _ms(statistics.median(through.first)),
-        "added_first_token_ms_p50": _ms(statistics.median(through.first) - statistics.median(direct.first)),
-        "added_first_token_ms_p99": _ms(_p99(through.first) - _p99(direct.first)),
-        "added_ms_per_token": _ms(statistics.median(through.token) - statistics.median(direct.token)),
         "direct_tokens_per_s": round(statistics.median(direct.rate), 1),
-        "through_tokens_per_s": round(statistics.median(through.rate), 1),
-        "throughput_ratio": round(statistics.median(through.rate) / statistics.median(direct.rate), 4),
+        **_added(samples["through"], direct, "through", ""),
+        **_added(samples["gateway"], direct, "gateway", "gateway_"),
+    }
+
+
+def _added(way: _Samples, direct: _Samples, name: str, prefix: str) -> dict[str, float]:
+    """What a way costs beside the engine alone."""
+    return {
+        f"{name}_first_token_ms": _ms(statistics.median(way.first)),
+        f"{name}_tokens_per_s": round(statistics.median(way.rate), 1),
+        f"{prefix}added_first_token_ms_p50": _ms(statistics.median(way.first) - statistics.median(direct.first)),
+        f"{prefix}added_first_token_ms_p99": _ms(_p99(way.first) - _p99(direct.first)),
+        f"{prefix}added_ms_per_token": _ms(statistics.median(way.token) - statistics.median(direct.token)),
+        f"{prefix}throughput_ratio": round(statistics.median(way.rate) / statistics.median(direct.rate), 4),
     }
 
 
@@ -149,22 +158,25 @@ def _through(fast: FastChannel) -> _Ask:
     return ask
 
 
-async def _ceiling(requests: int, at_once: int = 32) -> dict[str, float]:
+async def _ceiling(requests: int) -> dict[str, Any]:
     """Requests of four tokens that cost nothing to compute, as fast as they go."""
-    async with _connected(NullKernel()) as fast:
-        ask = _through(fast)
-        firsts: list[float] = []
-        left = iter(range(requests))
+    async with _connected(NullKernel()) as (fast, hop):
+        return {**await _fastest(_through(fast), requests), "gateway": await _fastest(hop.ask, requests // 2)}
 
-        async def worker() -> None:
-            for _ in left:
-                firsts.append((await ask({"prompt": "one two three four"}))[0])
 
-        await ask({"prompt": "one two three four"})
-        began = time.perf_counter()
-        await asyncio.gather(*(worker() for _ in range(at_once)))
-        took = time.perf_counter() - began
-        alone = [(await ask({"prompt": "one two three four"}))[0] for _ in range(200)]
+async def _fastest(ask: _Ask, requests: int, at_once: int = 32) -> dict[str, float]:
+    request = {"prompt": "one two three four", "max_tokens": 4}
+    left = iter(range(requests))
+
+    async def worker() -> None:
+        for _ in left:
+            await ask(request)
+
+    await ask(request)
+    began = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    took = time.perf_counter() - began
+    alone = [(await ask(request))[0] for _ in range(200)]
     return {
         "requests_per_s": round(requests / took, 1),
         "at_once": at_once,
@@ -174,21 +186,24 @@ async def _ceiling(requests: int, at_once: int = 32) -> dict[str, float]:
 
 
 @contextlib.asynccontextmanager
-async def _connected(kernel: StreamKernel) -> AsyncIterator[FastChannel]:
-    """A client of a worker that serves `kernel`, with a signer in a process of its own."""
+async def _connected(kernel: StreamKernel) -> AsyncIterator[tuple[FastChannel, Hop]]:
+    """A client of a worker that serves `kernel`, with a signer in a process of its own; a gateway on the same line."""
     with tempfile.TemporaryDirectory(prefix="cocoon-") as folder, contextlib.ExitStack() as closing:
         directory = Path(folder)
         signer = await ensure_signer(directory / "signer" / "signer.sock")
         try:
             settings = StreamSettings(patience_sec=60)
             stage = ChannelStage(signer, kernel, directory, _DEPOSIT, settings=settings, limits=Limits(max_tokens=4096))
-            await stage.publish()
+            binding = (await stage.publish()).binding
+            assert binding is not None  # it is published active
             store = closing.enter_context(ClientStore(directory / "client.sqlite"))
             await stage.remember_key(store)
             async with stage.serving() as (_server, url):
-                fast = await FastChannel.connect(stage.channel(store), url)
+                channel = stage.channel(store)
+                fast = await FastChannel.connect(channel, url)
                 try:
-                    yield fast
+                    async with gateway_hop(fast, channel, binding, directory) as hop:
+                        yield fast, hop
                 finally:
                     await fast.close()
         finally:

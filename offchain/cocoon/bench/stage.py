@@ -20,8 +20,10 @@ from ..agent.vouchers import VoucherBook
 from ..chain.base import AccountState
 from ..client.channel import Channel
 from ..client.store import ClientStore, StoredChannel
+from ..client.trust import NetworkTrust, check_network
+from ..contracts_build import load
 from ..crypto.ed25519 import public_key
-from ..deployment import Deployment
+from ..deployment import Deployment, Rules, attestation_data, attestation_policy, registry_data
 from ..errors import ChainUnavailable
 from ..signer.client import Signer
 from ..wire.common import AttestedKeys, ModelTerms
@@ -32,6 +34,7 @@ __all__ = ["TERMS", "ChannelStage", "StateChain"]
 TERMS = ModelTerms(10**9, 25 * 10**7, 4 * 10**9, floor_fee_nano=10**7, min_duration_sec=60)
 _EPOCH = 1_000_001
 _NOW = 1_790_000_000
+_RULES = Rules(owner=Address((0, b"\1" * 32)))
 
 
 class StateChain:
@@ -42,7 +45,12 @@ class StateChain:
     def __init__(self) -> None:
         self.now = _NOW
         self.states: dict[Address, Cell] = {}
+        self.codes: dict[Address, bytes] = {}
         self.offline = False
+
+    def show(self, address: Address, contract: str, data: Cell) -> None:
+        """An account with the code of one of our contracts."""
+        self.states[address], self.codes[address] = data, load(contract).hash
 
     async def time(self) -> int:
         self._check()
@@ -53,7 +61,7 @@ class StateChain:
         data = self.states.get(address)
         if data is None:
             return AccountState(address, "nonexist", 0, None, None, 0, bytes(32))
-        return AccountState(address, "active", 10**9, bytes(32), data, 1, bytes(32))
+        return AccountState(address, "active", 10**9, self.codes.get(address, bytes(32)), data, 1, bytes(32))
 
     def _check(self) -> None:
         if self.offline:
@@ -72,9 +80,18 @@ class ChannelStage:
     settings: StreamSettings = field(default_factory=StreamSettings)
     limits: Limits = field(default_factory=Limits)
     chain: StateChain = field(default_factory=StateChain)
-    deployment: Deployment = field(default_factory=lambda: Deployment(Address((0, b"\1" * 32))))
+    deployment: Deployment = field(default_factory=lambda: Deployment.of(_RULES))
     client_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     salt: int = 7
+
+    def __post_init__(self) -> None:
+        """The network's own contracts: what a client looks at before it gives anybody a prompt."""
+        self.chain.show(self.deployment.registry, "Registry", registry_data(_RULES))
+        policy = attestation_data(self.deployment.registry, attestation_policy(_RULES))
+        self.chain.show(self.deployment.attestation, "Attestation", policy)
+
+    async def _check_network(self) -> NetworkTrust:
+        return await check_network(cast(Any, self.chain), self.deployment)
 
     @property
     def worker(self) -> Address:
@@ -139,10 +156,11 @@ class ChannelStage:
                     self.worker,
                     self.salt,
                     self.client_key.private_bytes_raw(),
-                    True,
                 )
             )
-        client = SimpleNamespace(chain=self.chain, store=store, wallet=None, deployment=self.deployment)
+        client = SimpleNamespace(
+            chain=self.chain, store=store, wallet=None, deployment=self.deployment, check_network=self._check_network
+        )
         return Channel(cast(Any, client), store.channel(self.escrow))
 
     async def remember_key(self, store: ClientStore) -> None:

@@ -14,7 +14,6 @@ from pytoniq_core import Address
 
 from ..crypto.ed25519 import public_key, sign
 from ..deployment import policy
-from ..wire import blob
 from ..wire.codec import Struct
 from ..wire.common import Kind
 from ..wire.escrow import (
@@ -42,11 +41,10 @@ from ..wire.registry import (
 )
 from ..wire.worker import (
     AdoptSlashing,
+    ApproveMeasurement,
     ChangeOperator,
-    IdentityStatement,
     PauseWorker,
     ResumeWorker,
-    SetIdentity,
     TopUpStake,
 )
 from .gas import MODEL, REQUEST, TERMS, TON, Operation, Scenario
@@ -137,6 +135,7 @@ def _worker(scenario: Scenario) -> None:
         ("pause", scenario.agent, PauseWorker(1)),
         ("resume", scenario.agent, ResumeWorker(2)),
         ("change operator", scenario.owner, ChangeOperator(3, heir)),
+        ("approve measurement", scenario.owner, ApproveMeasurement(3, 7)),
     ):
         scenario.run(name, sender, scenario.worker, value, body, value)
     more = TopUpStake(4, TON, TON)
@@ -147,7 +146,7 @@ def _worker(scenario: Scenario) -> None:
 
 def _governance(scenario: Scenario) -> None:
     ledger, registry = scenario.ledger, scenario.deployment.registry
-    _, sync, govern = ledger.get(registry, "get_fees")
+    _, sync, govern, _ = ledger.get(registry, "get_fees")
 
     def run(name: str, sender: Treasury, body: Struct) -> None:
         scenario.run(name, sender, registry, govern, body, govern)
@@ -173,12 +172,7 @@ def _governance(scenario: Scenario) -> None:
 
 def _keys(scenario: Scenario, escrow: Address) -> None:
     """The enclave was restarted: another key, and the channel follows it."""
-    ledger, key = scenario.ledger, _LATER_KEY
-    hpke_key = blob.bytes_to_cell(bytes(1216))
-    domain = scenario.domain(Kind.IDENTITY, scenario.worker, 0, 2)
-    statement = IdentityStatement(domain, public_key(key), int.from_bytes(hpke_key.hash, "big"))
-    body = SetIdentity(1, public_key(key), hpke_key, sign(key, statement))
-    manage = ledger.get(scenario.worker, "get_fees")[0]
-    scenario.run("set identity, another key", scenario.agent, scenario.worker, manage, body, manage)
+    ledger = scenario.ledger
+    scenario.attest("attest, another key", _LATER_KEY, 2)
     rebind = ledger.get(escrow, "get_fees", 0)[8]
-    scenario.run("rebind", scenario.client, escrow, rebind, RebindChannel(2, 0), rebind)
+    scenario.run("rebind", scenario.client, escrow, rebind, RebindChannel(2, scenario.enclave.measurement), rebind)

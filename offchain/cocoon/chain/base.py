@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 
 from pytoniq_core import Address, Cell
 
+from .blockid import BlockId
+
 __all__ = ["AccountState", "AccountStatus", "Chain", "ChainMessage", "ChainTransaction", "MessageKind"]
 
 AccountStatus = Literal["nonexist", "uninit", "active", "frozen"]
@@ -85,6 +87,10 @@ class Chain(Protocol):
 
     async def time(self) -> int:
         """Unix time of the last known block."""
+        ...
+
+    async def master_block(self, seqno: int | None = None) -> BlockId:
+        """The last known masterchain block by its proven hashes, or an earlier one by number."""
         ...
 
     async def account(self, address: Address) -> AccountState:

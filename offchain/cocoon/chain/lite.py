@@ -19,7 +19,7 @@ from typing import Any, Self
 from pytoniq_core import Address, Cell
 
 from ..errors import ChainError, ChainUnavailable, LyingServer, MessageRefused
-from .ancestry import check_descends
+from .ancestry import check_descends, earlier_block
 from .base import AccountState, ChainTransaction
 from .blockid import MASTERCHAIN, BlockId
 from .boc import to_boc
@@ -114,6 +114,14 @@ class LiteChain:
 
     async def time(self) -> int:
         return (await self._fresh_head()).header.gen_utime
+
+    async def master_block(self, seqno: int | None = None) -> BlockId:
+        head = await self._fresh_head()
+        if seqno is None or seqno == head.id.seqno:
+            return head.id
+        if not 0 < seqno < head.id.seqno:
+            raise ChainError(f"there is no masterchain block {seqno} yet; the last one is {head.id.seqno}")
+        return await self._asking(lambda link: earlier_block(link, head, seqno))
 
     async def account(self, address: Address) -> AccountState:
         head = await self._fresh_head()

@@ -7,7 +7,21 @@ import sys
 import click
 
 from ..errors import CocoonError
-from . import agent, attest, audit, bench, contracts, demo, gateway, kernel, mutate, receipt, sandbox, telegram_bot
+from . import (
+    agent,
+    attest,
+    audit,
+    bench,
+    contracts,
+    demo,
+    gateway,
+    kernel,
+    mutate,
+    receipt,
+    sandbox,
+    telegram_bot,
+    worker,
+)
 
 __all__ = ["main"]
 
@@ -41,3 +55,4 @@ main.add_command(mutate.mutate)
 main.add_command(receipt.receipt)
 main.add_command(sandbox.sandbox)
 main.add_command(telegram_bot.telegram_bot)
+main.add_command(worker.worker)

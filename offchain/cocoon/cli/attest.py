@@ -55,6 +55,18 @@ def fetch(quote: Path, service: str | None) -> None:
 
 
 @attest.command()
+@click.argument("seed")
+def simulate(seed: str) -> None:
+    """Print the rules that make a deployment take the quotes of the simulated platform of SEED, for deploy.py --rules.
+
+    Only for sandboxes: whoever knows the seed can sign quotes, and nothing is confidential.
+    """
+    from ..attestation.simulation import Simulation
+
+    click.echo(json.dumps(Simulation(seed.encode()).rules(), indent=2))
+
+
+@attest.command()
 @click.argument("quote", type=_FILE)
 @click.option(
     "--collateral",

@@ -165,7 +165,7 @@ def inference(
 @click.option("--tokens", default=48, show_default=True, type=click.IntRange(2, 1024), help="Of each answer.")
 @click.option("--protocol-only", is_flag=True, help="Only the ceiling, with a kernel that costs nothing.")
 def overhead(as_json: bool, model: str, streams: tuple[int, ...], tokens: int, protocol_only: bool) -> None:
-    """The fast path against the engine alone: first token, tokens, throughput; and its ceiling in requests/s."""
+    """The fast path, and a gateway before it, against the engine alone; and their ceilings in requests/s."""
     from ..bench.overhead import measure
 
     counts = () if protocol_only else streams or (1, 8, 32)
@@ -176,6 +176,8 @@ def overhead(as_json: bool, model: str, streams: tuple[int, ...], tokens: int, p
     ceiling = figures["null_kernel"]
     click.echo(f"protocol alone: {ceiling['requests_per_s']} requests/s, {ceiling['at_once']} at once")
     click.echo(f"first token, protocol alone: {ceiling['first_token_ms_alone_p50']} ms at p50")
+    hop = ceiling["gateway"]
+    click.echo(f"behind a gateway: {hop['requests_per_s']} requests/s, {hop['first_token_ms_alone_p50']} ms at p50")
     for count, row in figures.get("streams", {}).items():
         click.echo(f"{count} streams: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in row.items()))
 
@@ -183,3 +185,31 @@ def overhead(as_json: bool, model: str, streams: tuple[int, ...], tokens: int, p
 def _show(table: dict[str, dict[str, object]]) -> None:
     for name, row in table.items():
         click.echo(f"  {name:<18}" + "".join(f"{count:>4}: {value:>9}" for count, value in row.items()))
+
+
+@bench.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--requests", default=1000, show_default=True, type=click.IntRange(1), help="Served over the channel.")
+@click.option("--claims", default=4, show_default=True, type=click.IntRange(0, 64), help="Of the worker on the way.")
+def settlement(as_json: bool, requests: int, claims: int) -> None:
+    """What a request costs on the chain: a channel opened, claimed from and closed, shared by its requests."""
+    from ..bench.existing import EXISTING_SETTLEMENT_NANO
+    from ..bench.settlement import measure
+
+    found = measure(requests, claims, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+        return
+    click.echo(
+        f"{found.requests:,} requests, {found.transactions} transactions of all wallets and contracts "
+        f"(open, {found.claims} claims, close)"
+    )
+    for title, whole, each in (
+        (f"today, {found.gas_price_nano:.1f} nanoTON a gas unit", found.cost_nano, found.per_request_nano),
+        ("at 400 nanoTON a gas unit", found.cost_at_400_nano, found.per_request_at_400_nano),
+    ):
+        click.echo(f"{title:<36} {whole / 1e9:.6f} TON in all, {each / 1e9:.9f} TON a request")
+    click.echo(
+        f"existing network, one settlement     {EXISTING_SETTLEMENT_NANO / 1e9:.6f} TON at 400: "
+        f"{found.cheaper_by:,.0f} times as much; {'meets' if found.meets_goal else 'misses'} the goal of 100"
+    )

@@ -127,10 +127,11 @@ async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: 
     ):
         root = found.base_url.removesuffix("/v1")
         if as_json:
-            click.echo(json.dumps({"base_url": found.base_url, "page": root, "simulated_tee": found.trust.simulated}))
+            simulated = found.banner is not None
+            click.echo(json.dumps({"base_url": found.base_url, "page": root, "simulated_tee": simulated}))
         else:
-            if found.trust.banner is not None:
-                click.secho(found.trust.banner, fg="yellow", bold=True)
+            if found.banner is not None:
+                click.secho(found.banner, fg="yellow", bold=True)
             click.echo(
                 f"base_url  {found.base_url}\npage      {root}/\nkeys      cocoon gateway key add NAME --budget TON"
             )

@@ -59,12 +59,15 @@ async def _until_stopped(
 
 
 async def _serve(settings: BotSettings, token: str, allow_simulated_tee: bool, check: bool, as_json: bool) -> None:
+    from prometheus_client import CollectorRegistry
+
     from ..chain.lite import LiteChain
     from ..gateway.errors import GatewayError
+    from ..gateway.metrics import MarketMetrics
+    from ..gateway.opening import open_market
     from ..gateway.settings import GatewaySettings
     from ..telegram.database import open_database
     from ..telegram.serve import chatting
-    from ..telegram.trading import trading
 
     market = GatewaySettings.from_file(settings.market)
     wallet = market.wallet()
@@ -79,16 +82,19 @@ async def _serve(settings: BotSettings, token: str, allow_simulated_tee: bool, c
         raise GatewayError(f"{market.network} is not a JSON object; get a new global configuration")
     async with (
         await LiteChain.open(network) as chain,
-        trading(market, chain, wallet, allow_simulated_tee=allow_simulated_tee) as (backend, trust),
+        open_market(
+            market, chain, wallet, MarketMetrics(CollectorRegistry()), allow_simulated_tee=allow_simulated_tee
+        ) as opened,
     ):
         with contextlib.closing(open_database(market.data_dir / "telegram.sqlite")) as db:
             keep = market.keep_receipts_days
-            async with chatting(settings, token, backend, trust, db, keep_days=keep) as found:
+            watcher = opened.watcher
+            async with chatting(settings, token, opened.market, lambda: watcher.banner, db, keep_days=keep) as found:
                 if as_json:
-                    click.echo(json.dumps({"username": found.username, "simulated_tee": trust.simulated}))
+                    click.echo(json.dumps({"username": found.username, "simulated_tee": watcher.banner is not None}))
                 else:
-                    if trust.banner is not None:
-                        click.secho(trust.banner, fg="yellow", bold=True)
+                    if watcher.banner is not None:
+                        click.secho(watcher.banner, fg="yellow", bold=True)
                     click.echo(f"https://t.me/{found.username} answers; Ctrl-C ends it")
                 await asyncio.wait({found.polling})  # to await it would cancel it too, before it is ended in order
                 found.polling.result()

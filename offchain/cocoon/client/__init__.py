@@ -6,6 +6,7 @@ from .evidence import Slashed
 from .job import Job
 from .outcomes import Answer, BadDelivery, Expired, KeyLost, Rejected
 from .store import ClientStore
+from .trust import NetworkTrust, check_network
 
 __all__ = [
     "Answer",
@@ -18,6 +19,8 @@ __all__ = [
     "Expired",
     "Job",
     "KeyLost",
+    "NetworkTrust",
     "Rejected",
     "Slashed",
+    "check_network",
 ]

@@ -98,6 +98,10 @@ class Channel:
     def client_address(self) -> Address:
         return self.wallet.address
 
+    async def check_network(self) -> None:
+        """What `Client.check_network` raises."""
+        await self._client.check_network()
+
     # ---- reading ----
 
     async def state(self) -> EscrowStorage:

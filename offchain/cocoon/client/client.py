@@ -22,6 +22,7 @@ from ..wire.escrow import BindConfirmed, BindRefusal, BindRefused, OpenEscrow
 from .channel import Channel
 from .reading import enum_name, messages_to, paid, succeeded
 from .store import ClientStore, StoredChannel
+from .trust import NetworkTrust, check_network
 from .workers import read_worker
 
 __all__ = ["BindFailed", "Client"]
@@ -39,14 +40,24 @@ class BindFailed(ClientError):
 class Client:
     """Acts for the owner of `wallet` on the network of `chain`.
 
-    `store` is the file that channel keys and response secrets are kept in; None keeps them in memory only.
+    `store` is the file that channel keys and response secrets are kept in; None keeps them in memory only. A network
+    that trusts another root than Intel's is refused unless `allow_simulated_tee`: nothing is confidential there.
     """
 
-    def __init__(self, chain: Chain, wallet: Wallet, deployment: Deployment, store: Path | None = None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        wallet: Wallet,
+        deployment: Deployment,
+        store: Path | None = None,
+        *,
+        allow_simulated_tee: bool = False,
+    ) -> None:
         self.chain = chain
         self.wallet = wallet
         self.deployment = deployment
         self.store = ClientStore(store)
+        self.allow_simulated_tee = allow_simulated_tee
 
     def __enter__(self) -> Self:
         return self
@@ -67,13 +78,12 @@ class Client:
         term: int,
         max_prices: ModelTerms,
         accepted_measurement: int | None = None,
-        allow_unattested: bool = False,
     ) -> Channel:
         """Open a channel with `deposit` nanoTON for `term` seconds, and wait until the worker is bound to it.
 
-        `max_prices` bounds what the worker may charge (its `min_duration_sec`: the longest minimum accepted). With
-        `accepted_measurement` only a worker attested to run exactly that is bound. A worker without attestation is
-        refused unless `allow_unattested`: nothing is confidential then. BindFailed, with the refund, if the worker or
+        `max_prices` bounds what the worker may charge (its `min_duration_sec`: the longest minimum accepted). The
+        worker must run something on the network's list, or exactly `accepted_measurement`. SimulatedTeeRefused or
+        ClientError before anything is sent if its keys can't be trusted; BindFailed, with the refund, if the worker or
         the registry refuses.
         """
         if deposit <= 0 or term <= 0:
@@ -81,12 +91,10 @@ class Client:
         if not 0 <= worker_index < 1 << 64:
             raise ClientError(f"there is no worker {worker_index}; indices are whole numbers from 0")
         worker = self.deployment.worker(worker_index)
-        await self._check_attested(worker, allow_unattested)
+        await self.check_worker(worker, accepted_measurement)
         key, salt = Ed25519PrivateKey.generate(), secrets.randbits(63)
         escrow = self.deployment.escrow(self.wallet.address, worker, salt)
-        stored = StoredChannel(
-            escrow, self.deployment.registry, worker, salt, key.private_bytes_raw(), allow_unattested
-        )
+        stored = StoredChannel(escrow, self.deployment.registry, worker, salt, key.private_bytes_raw())
         self.store.add_channel(stored)
         body = OpenEscrow(
             secrets.randbits(64), public_key(key), deposit, model_id, term, accepted_measurement, max_prices
@@ -128,10 +136,12 @@ class Client:
         """One of this store's channels. ClientError if it is not among them."""
         return Channel(self, self.store.channel(escrow))
 
-    async def _check_attested(self, worker: Address, allow_unattested: bool) -> None:
+    async def check_network(self) -> NetworkTrust:
+        """SimulatedTeeRefused or ClientError if the network's verdicts about enclaves can't be believed."""
+        return await check_network(self.chain, self.deployment, allow_simulated_tee=self.allow_simulated_tee)
+
+    async def check_worker(self, worker: Address, accepted_measurement: int | None = None) -> None:
+        """ClientError unless the worker's present keys may be given a prompt; what `check_network` raises."""
+        trust = await self.check_network()
         state = await read_worker(self.chain, worker)
-        if state.people.keys.measurement == 0 and not allow_unattested:
-            raise ClientError(
-                "this worker is not attested (measurement 0): it could read every prompt. Choose an attested one, or "
-                "say allow_unattested=True where confidentiality does not matter"
-            )
+        trust.check_worker(state, await self.chain.time(), accepted_measurement)

@@ -83,9 +83,10 @@ class Opened:
 
 
 async def open_connection(channel: Channel, endpoint: str, quantum_nano: int | None) -> Opened:
-    """StreamRefused, StreamStalled, StreamLied, or a ClientError if the channel can't be used."""
+    """StreamRefused, StreamStalled, StreamLied, or a ClientError if network or channel can't be used."""
+    await channel.check_network()  # anyone may have rebound the channel to keys attested since it was opened
     state = await channel.state()
-    binding = usable_binding(channel, state)
+    binding = usable_binding(state)
     signed = SignedChannel(channel.chain.global_id, channel.address, state.epoch, binding.key_epoch)
     hpke = await find_hpke_key(channel.chain, channel.stored.worker, binding.keys.hpke_key_hash, channel.store)
     quantum = default_quantum(binding.terms) if quantum_nano is None else quantum_nano

@@ -37,8 +37,9 @@ async def post_job(channel: Channel, request: dict[str, Any], *, max_fee: int, d
     if not isinstance(request, dict):
         raise ClientError('a request is an object such as {"prompt": "..."}; the worker would refuse anything else')
     chain, worker = channel.chain, channel.stored.worker
+    await channel.check_network()  # anyone may have rebound the channel to keys attested since it was opened
     state = await channel.state()
-    binding = usable_binding(channel, state)
+    binding = usable_binding(state)
     _check_terms(state, binding, max_fee, duration, await chain.time())
     signed = SignedChannel(chain.global_id, channel.address, state.epoch, binding.key_epoch)
     key = await find_hpke_key(chain, worker, binding.keys.hpke_key_hash, channel.store)
@@ -67,14 +68,9 @@ async def stored_jobs(channel: Channel) -> list[Job]:
     return found
 
 
-def usable_binding(channel: Channel, state: EscrowStorage) -> Binding:
+def usable_binding(state: EscrowStorage) -> Binding:
     if state.status != EscrowStatus.ACTIVE or state.binding is None:
         raise ClientError(f"the channel is {enum_name(EscrowStatus, state.status)}; open another one")
-    if state.binding.keys.measurement == 0 and not channel.stored.allow_unattested:
-        raise ClientError(
-            "nothing is known about what this worker's keys run in (measurement 0): it could read every prompt. "
-            "Use an attested worker, or open with allow_unattested=True where confidentiality does not matter"
-        )
     return state.binding
 
 

@@ -27,13 +27,11 @@ from ..wire.escrow import Binding, SignedReceipt
 __all__ = ["ClientStore", "StoredChannel", "StoredJob", "StoredStreams"]
 
 _VERSION = 3
-_BEFORE_STREAMS = 2
 _NOT_COUNTED = -1
 _SCHEMA = """
 CREATE TABLE channels (
     escrow TEXT PRIMARY KEY, registry TEXT NOT NULL, worker TEXT NOT NULL, salt INTEGER NOT NULL,
-    client_key BLOB NOT NULL, allow_unattested INTEGER NOT NULL, voucher_nano INTEGER NOT NULL DEFAULT 0,
-    voucher_epoch TEXT NOT NULL DEFAULT '0'
+    client_key BLOB NOT NULL, voucher_nano INTEGER NOT NULL DEFAULT 0, voucher_epoch TEXT NOT NULL DEFAULT '0'
 ) STRICT;
 CREATE TABLE jobs (
     escrow TEXT NOT NULL, request_digest TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER, secret BLOB NOT NULL,
@@ -41,8 +39,6 @@ CREATE TABLE jobs (
     PRIMARY KEY (escrow, request_digest)
 ) STRICT;
 CREATE TABLE hpke_keys (hash TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT;
-"""
-_STREAM_SCHEMA = """
 CREATE TABLE streams (
     escrow TEXT NOT NULL, epoch TEXT NOT NULL, verified_nano INTEGER NOT NULL, receipts INTEGER NOT NULL,
     chain BLOB NOT NULL, PRIMARY KEY (escrow, epoch)
@@ -63,7 +59,6 @@ class StoredChannel:
     worker: Address
     salt: int
     client_key: bytes = field(repr=False)
-    allow_unattested: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +108,7 @@ class ClientStore:
             self._db.execute("PRAGMA synchronous=FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} {_STREAM_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-            elif version == _BEFORE_STREAMS:
-                self._db.executescript(f"BEGIN; {_STREAM_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
             elif version != _VERSION:
                 raise ClientError(
                     f"{path} was written by another version of cocoon ({version}); use that one, or another file"
@@ -136,14 +129,12 @@ class ClientStore:
 
     def add_channel(self, channel: StoredChannel) -> None:
         self._write(
-            "INSERT INTO channels (escrow, registry, worker, salt, client_key, allow_unattested) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO channels (escrow, registry, worker, salt, client_key) VALUES (?, ?, ?, ?, ?)",
             _name(channel.escrow),
             _name(channel.registry),
             _name(channel.worker),
             channel.salt,
             channel.client_key,
-            int(channel.allow_unattested),
         )
 
     def channel(self, escrow: Address) -> StoredChannel:
@@ -154,10 +145,10 @@ class ClientStore:
         raise ClientError(f"this client's store has no channel {_name(escrow)}; use the file it was opened with")
 
     def channels(self) -> list[StoredChannel]:
-        rows = self._db.execute("SELECT escrow, registry, worker, salt, client_key, allow_unattested FROM channels")
+        rows = self._db.execute("SELECT escrow, registry, worker, salt, client_key FROM channels")
         return [
-            StoredChannel(Address(escrow), Address(registry), Address(worker), salt, key, bool(unattested))
-            for escrow, registry, worker, salt, key, unattested in rows
+            StoredChannel(Address(escrow), Address(registry), Address(worker), salt, key)
+            for escrow, registry, worker, salt, key in rows
         ]
 
     def forget_channel(self, escrow: Address) -> None:

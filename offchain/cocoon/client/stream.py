@@ -103,6 +103,10 @@ class FastChannel:
         """False once the connection is gone; connect again then."""
         return self._ended is None
 
+    def deposited(self, deposit_nano: int) -> None:
+        """The chain shows a greater deposit, after a top-up: so much may be promised in all from now on."""
+        self.ledger.deposit = max(self.ledger.deposit, deposit_nano)
+
     async def stream(self, body: dict[str, Any], *, max_fee: int) -> AsyncGenerator[Delta | Finished, None]:
         """Ask; iterate over the answer, which ends with a Finished. Leaving the iterator early (aclose) ends the work
         and pays for what was made of it.

@@ -46,7 +46,7 @@ class HpkePublicKey:
 
     @classmethod
     def from_cell(cls, cell: Cell) -> HpkePublicKey:
-        """The key in the cell of a SetIdentity message. KeyMalformed if there is none."""
+        """The key in the cell of an Attest message. KeyMalformed if there is none."""
         try:
             return cls(cell_to_bytes(cell, max_bytes=PUBLIC_KEY_BYTES))
         except WireError as error:

@@ -21,14 +21,13 @@ from ..wire.escrow import (
     SignedReceipt,
     VoucherStatement,
 )
-from ..wire.worker import IdentityStatement
 from .ed25519 import verify
 from .errors import StatementMismatch
 from .usage import Usage
 
 __all__ = [
-    "RECEIPT_KINDS", "Channel", "close", "identity", "receipt", "rejection", "verify_close", "verify_identity",
-    "verify_receipt", "verify_rejection", "verify_voucher", "voucher",
+    "RECEIPT_KINDS", "Channel", "close", "receipt", "rejection", "verify_close", "verify_receipt", "verify_rejection",
+    "verify_voucher", "voucher",
 ]  # fmt: skip
 
 RECEIPT_KINDS = frozenset({Kind.STREAM_RECEIPT, Kind.FORCED_RECEIPT})
@@ -83,14 +82,6 @@ def close(channel: Channel, *, cumulative_nano: int) -> CloseStatement:
     return CloseStatement(channel.domain(Kind.CLOSE), cumulative_nano)
 
 
-def identity(
-    global_id: int, worker: Address, *, index: int, key_epoch: int, session_key: int, hpke_key_hash: int
-) -> IdentityStatement:
-    """Proof that the session key is held by whoever registers it. `key_epoch` is the one the key will have."""
-    domain = SignedDomain(DOMAIN_TAG, Kind.IDENTITY, global_id, worker, index, key_epoch)
-    return IdentityStatement(domain, session_key, hpke_key_hash)
-
-
 def verify_receipt(
     signed: SignedReceipt,
     *,
@@ -138,23 +129,6 @@ def verify_voucher(
 def verify_close(signature: bytes, *, key: int, channel: Channel, cumulative_nano: int) -> None:
     """Whether `key` (the client's or the worker's) agreed to this final split."""
     verify(key, close(channel, cumulative_nano=cumulative_nano), signature)
-
-
-def verify_identity(
-    signature: bytes,
-    *,
-    global_id: int,
-    worker: Address,
-    index: int,
-    key_epoch: int,
-    session_key: int,
-    hpke_key_hash: int,
-) -> None:
-    """Whether the session key signed for its own registration with this HPKE key."""
-    statement = identity(
-        global_id, worker, index=index, key_epoch=key_epoch, session_key=session_key, hpke_key_hash=hpke_key_hash
-    )
-    verify(session_key, statement, signature)
 
 
 def _expect(what: str, found: object, expected: object) -> None:

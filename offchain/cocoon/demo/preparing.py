@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..kernels.progress import Progress as Step
 from ..kernels.shelf import find_bundle
+from .stage import DemoFailed
 
 __all__ = ["MODEL", "prepare"]
 
@@ -17,6 +20,8 @@ def prepare(console: Console) -> None:
     """Install the executor's packages, fetch the model and build its bundle, with a bar for each step."""
     from cocoon_sandbox.executor import Executor
 
+    if find_spec("openai") is None:
+        raise DemoFailed("the demo asks by OpenAI's SDK, which is not installed: pip install 'cocoon[demo]'")
     columns = (
         TextColumn("  {task.description:<28}"),
         BarColumn(),

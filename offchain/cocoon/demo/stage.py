@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from pytoniq_core import Address
 from ..chain.lite import LiteChain
 from ..chain.wallet import Wallet
 from ..errors import CocoonError
+from ..wire.worker import WorkerStatus, WorkerStorage
 
-__all__ = ["DemoFailed", "Stage"]
+__all__ = ["TON", "AgentProcess", "DemoFailed", "Stage", "free_address"]
 
 TON = 10**9
 _STOP_SEC = 10.0
+_READY_SEC = 180.0
 _LOG_TAIL = 2000
 
 
@@ -118,13 +121,27 @@ class Stage:
         result: dict[str, Any] = json.loads(out)
         return result
 
+    async def until_serving(self, agent: AgentProcess, worker: Address, model_id: int) -> WorkerStorage:
+        """The worker's state once its keys are attested and its offer is on the chain. DemoFailed if that never is."""
+        try:
+            async with asyncio.timeout(_READY_SEC):
+                while True:
+                    agent.check()
+                    data = (await self.chain.account(worker)).data
+                    found = None if data is None else WorkerStorage.from_cell(data)
+                    if found is not None and found.status == WorkerStatus.ACTIVE and model_id in found.models:
+                        return found
+                    await self.chain.next_block()
+        except TimeoutError as error:
+            raise DemoFailed(f"the agent did not get ready: {agent.log.read_text()[-_LOG_TAIL:]}") from error
+
     @contextlib.asynccontextmanager
     async def agent(self, name: str, settings: dict[str, Any], operator: Wallet) -> AsyncIterator[AgentProcess]:
         """A worker's agent with its signer, as processes of their own, which end with the context."""
         home = self.home / name
         home.mkdir(mode=0o700)
         _write_secret(home / "operator.key", operator.key.private_bytes_raw().hex())
-        socket = home / "signer" / "signer.sock"
+        signer = home / "signer" / "signer.sock"
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items() if not isinstance(value, dict)]
         lines += [f"network = {json.dumps(str(self.config_file))}", f"data_dir = {json.dumps(str(home))}"]
         lines += ['wallet_key = "operator.key"']
@@ -150,14 +167,21 @@ class Stage:
                 except TimeoutError:
                     process.kill()
                     await process.wait()
-            await _stop_signer(socket)
+            await _stop_signer(signer)
 
 
-async def _stop_signer(socket: Path) -> None:
+def free_address() -> str:
+    """host:port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+async def _stop_signer(path: Path) -> None:
     from ..signer.client import SignerClient
     from ..signer.errors import SignerError
 
-    client = SignerClient(socket)
+    client = SignerClient(path)
     try:
         await client.stop()
     except SignerError:

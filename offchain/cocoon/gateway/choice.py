@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pytoniq_core import Address
 
 from ..crypto.usage import Usage
+from ..errors import ClientError
 from ..wire.common import ModelTerms
 from ..wire.worker import WorkerStatus
 from .estimate import streamed_price
 from .facts import Facts, WorkerFacts
 
-__all__ = ["ChoicePolicy", "Experience", "exclusion", "order", "reputation"]
+__all__ = ["ChoicePolicy", "Experience", "distrust", "exclusion", "order", "reputation"]
 
 _LEAST_COST = 1000  # nanoTON: free workers are compared by everything else
 _EXPECTED_TTFT_SEC = 0.5  # of a worker never tried
@@ -29,7 +30,7 @@ _SLOWNESS_SEC = 1.0  # waiting so long doubles the cost
 
 @dataclass(frozen=True, slots=True)
 class ChoicePolicy:
-    """The owner's. accepted: measurements besides the registry's list. max_terms: the highest prices paid (its
+    """The owner's. accepted: measurements, on the registry's list or not. max_terms: the highest prices paid (its
     min_duration_sec is not looked at). lease_margin_sec: less left of a lease is as good as none. diversity: 0 lets one
     owner serve everything, 1 makes an owner that serves everything look twice as dear.
     """
@@ -37,7 +38,6 @@ class ChoicePolicy:
     max_terms: ModelTerms
     accepted: frozenset[int] = frozenset()
     refused: frozenset[int] = frozenset()
-    allow_unattested: bool = False
     lease_margin_sec: int = 60
     diversity: float = 1.0
 
@@ -63,16 +63,17 @@ def exclusion(
 ) -> str | None:
     """Why `worker` must not be asked; None if it may. clock: seconds, as in `Experience.resting_until`."""
     terms = worker.models.get(model_id)
-    if worker.status != WorkerStatus.ACTIVE:
+    state = worker.state
+    if state.status != WorkerStatus.ACTIVE:
         return f"it is {worker.status_name}"
     if terms is None:
         return "it does not offer this model"
-    if worker.lease_end <= facts.time + policy.lease_margin_sec:
-        return "its attestation has lapsed, or is about to"
-    if worker.bond_nano < worker.min_bond_nano:
+    if state.bond_nano < state.policy.min_bond_nano:
         return "its miss bond is too low"
-    if (refusal := _measurement(worker, facts, policy)) is not None:
+    if (refusal := distrust(worker, facts, policy)) is not None:
         return refusal
+    if state.lease_end <= facts.now + policy.lease_margin_sec:
+        return "its attestation is about to end"
     if _too_dear(terms, policy.max_terms):
         return "it is dearer than allowed"
     if worker.index in policy.refused:
@@ -80,7 +81,9 @@ def exclusion(
     if seen.lied:
         return "it has lied to this gateway"
     if worker.endpoint is None:
-        return "it names no endpoint"
+        if worker.announced is None:
+            return "it announces no endpoint"
+        return "what it announces is no endpoint such as https://host:port that this gateway would ask"
     if clock < seen.resting_until:
         return f"it failed a moment ago ({seen.last_failure})"
     return None
@@ -117,18 +120,18 @@ def order(
 
 def reputation(worker: WorkerFacts) -> float:
     """(0, 1]: the share of jobs a worker did not fail, by the chain's own count; a newcomer starts at 1."""
-    done = worker.jobs + _PRIOR_JOBS
-    return done / (done + _MISS_WEIGHT * worker.misses + worker.key_losses)
+    state = worker.state
+    done = state.jobs + _PRIOR_JOBS
+    return done / (done + _MISS_WEIGHT * state.misses + state.key_losses)
 
 
-def _measurement(worker: WorkerFacts, facts: Facts, policy: ChoicePolicy) -> str | None:
-    measurement = worker.measurement
-    if measurement == 0:
-        return None if policy.allow_unattested else "it is not attested"
-    if measurement in facts.denied:
-        return "its measurement is denied"
-    if measurement not in facts.listed | policy.accepted:
-        return "its measurement is neither listed nor accepted by the gateway's owner"
+def distrust(worker: WorkerFacts, facts: Facts, policy: ChoicePolicy) -> str | None:
+    """Why the worker's keys may not be given a prompt, by what the chain says now; None if they may."""
+    accepted = worker.measurement if worker.measurement in policy.accepted else None
+    try:
+        facts.trust.check_worker(worker.state, facts.now, accepted)
+    except ClientError as error:
+        return str(error)
     return None
 
 

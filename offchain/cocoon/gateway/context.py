@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,6 @@ from .errors import ApiError, bad_request, model_not_found, unauthorized
 from .keys import ApiKey, KeyStore
 from .live import LiveBoard
 from .metrics import GatewayMetrics
-from .trust import Trust
 
 __all__ = ["CONTEXT", "Context", "HttpLimits", "api_key", "find_model", "json_body"]
 
@@ -38,13 +37,16 @@ class HttpLimits:
 
 @dataclass(slots=True)
 class Context:
-    """page_key: the key that the page may use without being told one; None where the page has to ask for it."""
+    """banner: what to show wherever anything is shown, while no hardware stands behind the network.
+
+    page_key: the key that the page may use without being told one; None where the page has to ask for it.
+    """
 
     backend: Backend
     keys: KeyStore
     archive: ReceiptArchive
     metrics: GatewayMetrics
-    trust: Trust
+    banner: Callable[[], str | None]
     limits: HttpLimits = field(default_factory=HttpLimits)
     board: LiveBoard = field(default_factory=LiveBoard)
     page_key: str | None = None

@@ -28,6 +28,7 @@ from .metrics import MarketMetrics
 from .pool import ChannelPool
 from .race import CLIENTS_FAULT, Attempt, MarketSettings, Race
 from .receipts import Proof
+from .reporting import Reporter
 
 __all__ = ["Market"]
 
@@ -36,7 +37,7 @@ _TTFT_WEIGHT = 0.2
 
 
 class Market:
-    """A `Backend`. names: what clients may call a model -> model id. simulated_tee goes into every proof."""
+    """A `Backend`. names: what clients may call a model -> model id."""
 
     def __init__(
         self,
@@ -46,16 +47,25 @@ class Market:
         settings: MarketSettings,
         names: Mapping[str, str],
         metrics: MarketMetrics,
-        *,
-        simulated_tee: bool,
+        reporter: Reporter,
     ) -> None:
         self._watcher, self._pool, self.policy, self.settings = watcher, pool, policy, settings
-        self._names, self.metrics, self._simulated = dict(names), metrics, simulated_tee
+        self._names, self.metrics, self._reporter = dict(names), metrics, reporter
         self.experiences: dict[int, Experience] = {}
 
     @property
     def facts(self) -> Facts | None:
         return self._watcher.current
+
+    @property
+    def refused(self) -> str | None:
+        """Why nothing is asked of this network, if nothing is."""
+        return self._watcher.refused
+
+    @property
+    def reported(self) -> set[int]:
+        """Workers reported to Slashing, by index."""
+        return self._reporter.reported
 
     def models(self) -> list[Model]:
         facts = self._watcher.current
@@ -75,12 +85,13 @@ class Market:
         """Why the worker is left out now; None if it is not."""
         facts = self._watcher.current
         if facts is None:
-            return "the network has not been read yet"
+            return self._watcher.refused or "the network has not been read yet"
         return exclusion(worker, model_id, facts, self.policy, self.experience(worker.index), clock=time.monotonic())
 
     async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
         """See `Backend.run`. RequestRefused if the request itself is at fault."""
         workers, bound = self._ordered(body, int(model_id, 16))
+        simulated = self._watcher.banner is not None
         terms = {worker.index: bound.get(worker.index, worker.models[int(model_id, 16)]) for worker in workers}
         most = most_usage(body)
         payable = [worker for worker in workers if streamed_price(most, terms[worker.index]) <= max_fee]
@@ -96,7 +107,7 @@ class Market:
                     winner, streamed_price(Usage(prompt, 0, tokens, b""), terms[winner.worker.index])
                 )
                 if isinstance(event, RawFinished):
-                    yield self._finished(event, winner)
+                    yield self._finished(event, winner, simulated)
                     return
                 tokens += event.tokens
                 spent = min(max_fee, streamed_price(Usage(prompt, 0, tokens, b""), terms[winner.worker.index]))
@@ -130,7 +141,7 @@ class Market:
                             return
             raise StreamStalled("the stream ended without an end")
         except (CocoonError, OSError, TimeoutError) as error:
-            self._failed(attempt.worker, seen, error)
+            self._failed(attempt, seen, error)
             attempt.fail(error)
         except asyncio.CancelledError:
             attempt.fail(BackendFailed("the request was given up"))
@@ -140,7 +151,8 @@ class Market:
             if not attempt.started.done():  # a bug, which the task ends with: nobody waits for it in vain
                 attempt.fail(BackendFailed("the gateway failed; see its log"))
 
-    def _failed(self, worker: WorkerFacts, seen: Experience, error: Exception) -> None:
+    def _failed(self, attempt: Attempt, seen: Experience, error: Exception) -> None:
+        worker = attempt.worker
         if isinstance(error, StreamRefused) and error.reason in CLIENTS_FAULT:
             return
         if isinstance(error, BackendFailed):  # the pool's own limits
@@ -154,6 +166,8 @@ class Market:
         if isinstance(error, StreamLied):
             seen.lied = True
             self._pool.retire(worker.index)
+            if attempt.held is not None:
+                self._reporter.caught(attempt.held, error.receipts)
 
     async def _next(self, winner: Attempt, spent_nano: int) -> RawDelta | RawFinished:
         try:
@@ -164,12 +178,12 @@ class Market:
             raise BackendFailed(f"worker {winner.worker.index} broke off: {event}", spent_nano=spent_nano) from event
         return event
 
-    def _finished(self, event: RawFinished, winner: Attempt) -> Finished:
+    def _finished(self, event: RawFinished, winner: Attempt, simulated: bool) -> Finished:
         assert winner.held is not None
         binding = winner.held.binding
         proof = Proof(
             event.channel, self._pool.registry, winner.worker.address, winner.worker.index, binding.keys.session_key,
-            binding.terms, event.usage, event.receipt, self._simulated,
+            binding.terms, event.usage, event.receipt, simulated,
         )  # fmt: skip
         return Finished(event.finish_reason, event.body, event.usage, event.fee_nano, proof)
 
@@ -179,7 +193,8 @@ class Market:
         """(workers that may be asked, best first; terms of open channels). NoWorker, with reasons, if there is none."""
         facts = self._watcher.current
         if facts is None:
-            raise NoWorker("the network has not been read yet; try again in a moment")
+            refused = self._watcher.refused
+            raise NoWorker(refused or "the network has not been read yet; try again in a moment")
         if time.time() - facts.read_at > self.settings.stale_sec:
             raise NoWorker(
                 f"the network could not be read for more than {self.settings.stale_sec:g} s; try again later"

@@ -57,7 +57,7 @@ class MarketPage:
             "global_id": self._chain.global_id,
             "registry": _name(self._deployment.registry),
             "time": None if facts is None else facts.time,
-            "attestation_required": None if facts is None else facts.attestation_required,
+            "refused": self._market.refused,
         }
 
     def workers(self) -> list[dict[str, Any]]:
@@ -123,25 +123,27 @@ class MarketPage:
         return named
 
     def _worker(self, worker: WorkerFacts, facts: Facts) -> dict[str, Any]:
-        seen = self._market.experiences.get(worker.index)
+        seen, state = self._market.experiences.get(worker.index), worker.state
         return {
             "index": worker.index,
             "address": _name(worker.address),
             "owner": _name(worker.owner),
             "status": worker.status_name,
-            "stake_nano": str(worker.stake_nano),
-            "bond_nano": str(worker.bond_nano),
+            "stake_nano": str(state.stake_nano),
+            "bond_nano": str(state.bond_nano),
             "measurement": f"{worker.measurement:064x}" if worker.measurement else None,
             "measurement_state": _measurement_state(worker.measurement, facts),
-            "lease_end": worker.lease_end,
+            "tcb_date": state.people.tcb_date or None,
+            "lease_end": state.lease_end,
             "key_epoch": worker.key_epoch,
-            "jobs": worker.jobs,
-            "misses": worker.misses,
-            "rejections": worker.rejections,
-            "key_losses": worker.key_losses,
-            "volume_nano": str(worker.volume_nano),
+            "jobs": state.jobs,
+            "misses": state.misses,
+            "rejections": state.rejections,
+            "key_losses": state.key_losses,
+            "volume_nano": str(state.volume_nano),
             "reputation": round(reputation(worker), 4),
-            "endpoint": worker.endpoint,
+            "endpoint": worker.endpoint or worker.announced,
+            "reported": worker.index in self._market.reported,
             "load": 0 if seen is None else seen.in_flight,
             "ttft_sec": None if seen is None else seen.ttft_sec,
             "answers": 0 if seen is None else seen.answers,
@@ -172,9 +174,10 @@ def _verdict(checks: list[Check]) -> bool:
 def _measurement_state(measurement: int, facts: Facts) -> str:
     if measurement == 0:
         return "none"
-    if measurement in facts.denied:
+    known = facts.trust.measurements
+    if measurement in known.denied:
         return "denied"
-    return "listed" if measurement in facts.listed else "unlisted"
+    return "listed" if measurement in known.listed else "unlisted"
 
 
 def _channel(held: Held) -> dict[str, Any]:

@@ -82,8 +82,8 @@ async def _network(request: web.Request) -> web.Response:
         {
             **page.network(),
             "facts_age_sec": page.facts_age(),
-            "banner": context.trust.banner,
-            "simulated_tee": context.trust.simulated,
+            "banner": context.banner(),
+            "simulated_tee": context.banner() is not None,
             "models": [model_document(entry) for entry in context.backend.models()],
             "page_has_key": context.page_key is not None,
         }

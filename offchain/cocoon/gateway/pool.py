@@ -33,10 +33,14 @@ _FINISH_SEC = 30.0
 
 
 class ChannelPool:
-    """`channels` is for showing; everything else goes through `use`."""
+    """`channels` is for showing; everything else goes through `use`. accepted: measurements, whatever the registry
+    lists.
+    """
 
-    def __init__(self, client: Client, connect: Connect, limits: PoolLimits) -> None:
-        self._client, self._connect, self.limits = client, connect, limits
+    def __init__(
+        self, client: Client, connect: Connect, limits: PoolLimits, accepted: frozenset[int] = frozenset()
+    ) -> None:
+        self._client, self._connect, self.limits, self._accepted = client, connect, limits, accepted
         self.channels: list[Held] = []
         self._opening: dict[tuple[int, int], asyncio.Lock] = {}
         self._opening_nano = 0
@@ -140,7 +144,9 @@ class ChannelPool:
         async with self._opening.setdefault((worker.index, model_id), asyncio.Lock()):
             held = self._find(worker.index, model_id) or await self._open(worker, model_id, need_nano)
         async with held.lock:
-            if held.binding.key_epoch < worker.key_epoch and held.streams == 0:
+            if held.binding.key_epoch < worker.key_epoch:
+                if held.streams:  # what runs under the old keys may end; nothing new is sealed to them
+                    raise PoolExhausted(f"the channel to worker {worker.index} still serves under its former keys")
                 await self._rebind(held, worker)
             await self._connected(held, worker)
             if held.available_nano < need_nano:
@@ -168,8 +174,7 @@ class ChannelPool:
                 model_id=model_id,
                 term=self.limits.term_sec,
                 max_prices=worker.models[model_id],  # the very offer it was chosen for
-                accepted_measurement=worker.measurement or None,
-                allow_unattested=worker.measurement == 0,
+                accepted_measurement=worker.measurement if worker.measurement in self._accepted else None,
             )
             state = await channel.state()
         finally:

@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import secrets
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -18,35 +17,31 @@ from pytoniq_core import Address
 from rich.console import Console
 
 from ..agent.config import DEFAULT_TERMS
+from ..attestation.simulation import Simulation
 from ..chain.wallet import Wallet
 from ..demo.preparing import MODEL, prepare
-from ..demo.stage import AgentProcess, DemoFailed, Stage
-from ..deployment import Deployment, Rules
+from ..demo.stage import TON, AgentProcess, Stage, free_address
+from ..deployment import Deployment
 from ..kernels.shelf import find_bundle
 from ..registration import register_worker
-from ..wire.worker import WorkerStatus, WorkerStorage
-from .keys import KeyStore
+from ..rules import parse_rules
 from .serve import Gateway, running
 from .settings import GatewaySettings
 
 __all__ = ["Market", "play", "staged_gateway", "staged_worker"]
 
-TON = 10**9
-_READY_SEC = 180.0
-_LOG_TAIL = 2000
 _PAGE_KEY = "page"
 _WALLET_TON = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """A worker that serves `model_id` at `endpoint`, in the sandbox."""
+    """A worker that serves `model_id`, and announced on the chain where, in the sandbox."""
 
     stage: Stage
     deployment: Deployment
     index: int
     model_id: str
-    endpoint: str
     agent: AgentProcess
 
 
@@ -70,68 +65,51 @@ async def play(host: str, port: int, *, as_json: bool) -> None:
 
 @contextlib.asynccontextmanager
 async def staged_worker(stage: Stage, *, kernel: str, model_id: str) -> AsyncIterator[Market]:
-    """Contracts deployed, one worker registered, its agent serving. DemoFailed if it does not get ready."""
+    """Contracts deployed under a simulated root, one worker registered, its agent attested and serving.
+
+    DemoFailed if it does not get ready.
+    """
+    seed = secrets.token_hex(16)
+    simulation = Simulation(seed.encode())
     words = Wallet.new_mnemonic()
     deployer = Wallet.from_mnemonic(words)
     await stage.fund(deployer.address, 10)
-    rules = Rules(owner=deployer.address)
+    given = simulation.rules()
+    rules = parse_rules(json.dumps(given), deployer.address)
     deployment = Deployment.of(rules)
-    await stage.run_deploy(words, {})
+    await stage.run_deploy(words, given)
     owner, operator = await stage.wallet(30), await stage.wallet(5)
     registered = await register_worker(
         stage.chain, owner, deployment, stake_nano=rules.min_stake_nano, bond_nano=rules.min_bond_nano,
         operator=operator.address, payout=Address((0, secrets.token_bytes(32))),
+        measurement=simulation.measurement,
     )  # fmt: skip
-    listen = f"127.0.0.1:{_free_port()}"
+    listen = free_address()
     settings = {
         "registry": deployment.registry.to_str(is_user_friendly=False), "worker_index": registered.index,
         "kernel": kernel, "listen": listen, "endpoint": f"http://{listen}", "terms": asdict(DEFAULT_TERMS),
+        "attestation": {"source": "simulated", "seed": seed, "allow_simulated_tee": True},
     }  # fmt: skip
     async with stage.agent("worker", settings, operator) as agent:
-        await _until_ready(stage, agent, registered.worker, int(model_id, 16))
-        yield Market(stage, deployment, registered.index, model_id, f"http://{listen}", agent)
+        await stage.until_serving(agent, registered.worker, int(model_id, 16))
+        yield Market(stage, deployment, registered.index, model_id, agent)
 
 
 @contextlib.asynccontextmanager
 async def staged_gateway(
-    market: Market, names: dict[str, str], *, host: str = "127.0.0.1", port: int = 0
+    market: Market, names: dict[str, str], *, host: str = "127.0.0.1", port: int = 0, wallet: Wallet | None = None
 ) -> AsyncIterator[tuple[Gateway, str]]:
-    """(the gateway, an API key), paid from a wallet of its own."""
+    """(the gateway, an API key), paid from `wallet`, or from one of its own."""
     stage = market.stage
     settings = GatewaySettings(
         network=stage.config_file, registry=market.deployment.registry, data_dir=stage.home / "gateway", host=host,
         port=port, page_key=_PAGE_KEY if host in ("127.0.0.1", "::1", "localhost") else None, poll_sec=1.0,
-        models=names, endpoints={market.index: market.endpoint},
+        models=names, private_endpoints=True,
     )  # fmt: skip
-    wallet = await stage.wallet(_WALLET_TON)
+    wallet = wallet or await stage.wallet(_WALLET_TON)
     async with running(settings, stage.chain, wallet, allow_simulated_tee=True) as gateway:
         gateway.keys.add(_PAGE_KEY, 10 * TON)
-        yield gateway, _new_key(gateway.keys)
-
-
-def _new_key(keys: KeyStore) -> str:
-    return keys.add("you", 10 * TON)
-
-
-async def _until_ready(stage: Stage, agent: AgentProcess, worker: Address, model: int) -> None:
-    try:
-        async with asyncio.timeout(_READY_SEC):
-            while True:
-                agent.check()
-                data = (await stage.chain.account(worker)).data
-                found = None if data is None else WorkerStorage.from_cell(data)
-                if found is not None and found.status == WorkerStatus.ACTIVE and model in found.models:
-                    return
-                await stage.chain.next_block()
-    except TimeoutError as error:
-        raise DemoFailed(f"the agent did not get ready: {agent.log.read_text()[-_LOG_TAIL:]}") from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        yield gateway, gateway.keys.add("you", 10 * TON)
 
 
 def _tell(gateway: Gateway, key: str, *, as_json: bool) -> None:
@@ -140,8 +118,8 @@ def _tell(gateway: Gateway, key: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"base_url": gateway.base_url, "api_key": key, "page": page, "model": MODEL}))
         return
-    if gateway.trust.banner is not None:
-        click.secho(gateway.trust.banner, fg="yellow", bold=True)
+    if gateway.banner is not None:
+        click.secho(gateway.banner, fg="yellow", bold=True)
     click.echo(
         f"base_url  {gateway.base_url}\napi_key   {key}\nmodel     {MODEL}\npage      {page}\n"
         "Ctrl-C ends everything; nothing is kept."

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -13,8 +12,6 @@ from aiohttp import web
 
 from ..chain.base import Chain
 from ..chain.wallet import Wallet
-from ..client.channel import Channel
-from ..client.client import Client
 from ..client.stream import FastChannel
 from ..deployment import Deployment
 from ..errors import ChainError
@@ -22,42 +19,31 @@ from .archive import ReceiptArchive
 from .context import Context
 from .database import open_database
 from .errors import GatewayError
-from .facts import FactsWatcher, read_registry
 from .flows import FlowWatcher
-from .held import Connect, Fast
+from .held import Connect
 from .keys import KeyStore
 from .market import Market
 from .market_page import MarketPage
 from .metrics import GatewayMetrics
+from .opening import in_background, open_market
 from .pool import ChannelPool
 from .server import make_app
 from .settings import GatewaySettings
-from .trust import Trust, network_trust, require_trust
 
 __all__ = ["Gateway", "listening", "running"]
 
-log = logging.getLogger(__name__)
 _SHUTDOWN_SEC = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that answers at `base_url`."""
+    """A gateway that answers at `base_url`. banner: what to say of a network without hardware, as it started."""
 
     base_url: str
-    trust: Trust
+    banner: str | None
     keys: KeyStore
     market: Market
     pool: ChannelPool
-
-
-class _Connection(FastChannel):
-    def deposited(self, deposit_nano: int) -> None:
-        self.ledger.deposit = max(self.ledger.deposit, deposit_nano)
-
-
-async def _connect(channel: Channel, endpoint: str) -> Fast:
-    return await _Connection.connect(channel, endpoint)
 
 
 @contextlib.asynccontextmanager
@@ -67,51 +53,32 @@ async def running(
     wallet: Wallet,
     *,
     allow_simulated_tee: bool = False,
-    connect: Connect = _connect,
+    connect: Connect = FastChannel.connect,
 ) -> AsyncIterator[Gateway]:
-    """Serve for the time of the context. SimulatedTeeRefused on a network without hardware, unless allowed."""
+    """Serve for the time of the context. SimulatedTeeRefused on a network without hardware, unless allowed;
+    ClientError if it has no registry that this version knows.
+    """
     _check_open_page(settings)
-    deployment = Deployment(settings.registry)
-    trust = network_trust(await read_registry(chain, deployment))
-    require_trust(trust, allow_simulated_tee)
-    if trust.banner is not None:
-        log.warning(trust.banner)
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (
-        contextlib.closing(open_database(settings.database)) as db,
-        Client(chain, wallet, deployment, settings.data_dir / "client.sqlite") as client,
-    ):
-        keys, metrics = KeyStore(db), GatewayMetrics()
-        keys.recover()
-        watcher = FactsWatcher(chain, deployment, settings.endpoints, poll_sec=settings.poll_sec)
-        facts = await watcher.refresh()
-        pool = ChannelPool(client, connect, settings.pool)
-        await pool.recover({worker.address.to_str(is_user_friendly=False): worker.index for worker in facts.workers})
-        market = Market(
-            watcher, pool, settings.policy(allow_unattested=allow_simulated_tee), settings.market, settings.models,
-            metrics.market, simulated_tee=trust.simulated,
-        )  # fmt: skip
-        names = {int(model, 16): name for name, model in settings.models.items()}
-        page = MarketPage(chain, deployment, market, pool, wallet.address, names)
-        page.flow_watcher = FlowWatcher(chain, page.watched, poll_sec=settings.poll_sec)
-        archive = ReceiptArchive(db, keep_days=settings.keep_receipts_days)
-        context = Context(market, keys, archive, metrics, trust, settings.http, page_key=settings.page_key)
-        background = [
-            asyncio.create_task(work)
-            for work in (
-                watcher.run(), pool.maintain(), page.flow_watcher.run(), _watch_wallet(chain, wallet, page, settings),
+    metrics = GatewayMetrics()
+    async with open_market(
+        settings, chain, wallet, metrics.market, allow_simulated_tee=allow_simulated_tee, connect=connect
+    ) as opened:
+        watcher, pool, market = opened.watcher, opened.pool, opened.market
+        with contextlib.closing(open_database(settings.database)) as db:
+            keys = KeyStore(db)
+            keys.recover()
+            names = {int(model, 16): name for name, model in settings.models.items()}
+            page = MarketPage(chain, Deployment(settings.registry), market, pool, wallet.address, names)
+            page.flow_watcher = FlowWatcher(chain, page.watched, poll_sec=settings.poll_sec)
+            archive = ReceiptArchive(db, keep_days=settings.keep_receipts_days)
+            context = Context(
+                market, keys, archive, metrics, lambda: watcher.banner, settings.http, page_key=settings.page_key
             )
-        ]  # fmt: skip
-        for task in background:
-            task.add_done_callback(_complain)
-        try:
-            async with listening(make_app(context, page), settings.host, settings.port) as base_url:
-                yield Gateway(base_url, trust, keys, market, pool)
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await pool.close()
+            async with (
+                in_background(page.flow_watcher.run(), _watch_wallet(chain, wallet, page, settings)),
+                listening(make_app(context, page), settings.host, settings.port) as base_url,
+            ):
+                yield Gateway(base_url, watcher.banner, keys, market, pool)
 
 
 @contextlib.asynccontextmanager
@@ -129,12 +96,6 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
         yield f"http://{shown}:{actual}/v1"
     finally:
         await runner.cleanup()
-
-
-def _complain(task: asyncio.Task[None]) -> None:
-    """A background task ends when it is cancelled, and otherwise by a bug only."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.critical("a part of the gateway has failed; restart it", exc_info=error)
 
 
 async def _watch_wallet(chain: Chain, wallet: Wallet, page: MarketPage, settings: GatewaySettings) -> None:

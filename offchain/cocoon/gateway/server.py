@@ -57,7 +57,7 @@ async def _health(request: web.Request) -> web.Response:
         "status": "ok" if fine else "network unreachable",
         "facts_age_sec": None if age is None else round(age, 1),
         "usable_offers": usable,
-        "simulated_tee": context.trust.simulated,
+        "simulated_tee": context.banner() is not None,
     }
     return web.json_response(body, status=200 if fine else 503)
 
@@ -100,5 +100,5 @@ async def _headers(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
     if request.path.startswith(("/v1/", "/api/")):
         response.headers.setdefault("Cache-Control", "no-store")
-    if request.app[CONTEXT].trust.simulated:
+    if request.app[CONTEXT].banner() is not None:
         response.headers["X-Cocoon-Simulated-TEE"] = "nothing is confidential"

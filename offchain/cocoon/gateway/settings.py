@@ -38,7 +38,9 @@ _DEFAULT_PRICES = ModelTerms(
 class GatewaySettings:
     """network: global configuration (JSON) with the lite servers. data_dir: keys, receipts, channel keys; one gateway
     only. wallet_key: file with 24 words or 64 hex digits, None: the words are in COCOON_GATEWAY_MNEMONIC. models: name
-    -> model id. endpoints: worker index -> where it listens, before what the chain says. page_key: name of the API key
+    -> model id. endpoints: worker index -> where it listens, before what the chain says. private_endpoints: ask workers
+    that announce an address of this machine or of a private network. report_equivocation: have workers slashed that
+    signed two receipts with one number. page_key: name of the API key
     that the page on this machine may use without being told one.
     """
 
@@ -51,6 +53,8 @@ class GatewaySettings:
     page_key: str | None = None
     keep_receipts_days: int = 90
     poll_sec: float = 3.0
+    report_equivocation: bool = True
+    private_endpoints: bool = False
     models: dict[str, str] = field(default_factory=dict)
     endpoints: dict[int, str] = field(default_factory=dict)
     accept_measurements: frozenset[int] = frozenset()
@@ -79,10 +83,9 @@ class GatewaySettings:
     def database(self) -> Path:
         return self.data_dir / "gateway.sqlite"
 
-    def policy(self, *, allow_unattested: bool) -> ChoicePolicy:
-        return ChoicePolicy(
-            self.max_prices, self.accept_measurements, self.refuse_workers, allow_unattested, diversity=self.diversity
-        )
+    @property
+    def policy(self) -> ChoicePolicy:
+        return ChoicePolicy(self.max_prices, self.accept_measurements, self.refuse_workers, diversity=self.diversity)
 
     def wallet(self) -> Wallet:
         """The wallet channels are paid from. GatewayError if there is no key; WalletError if the words are none."""
@@ -106,6 +109,8 @@ def _entry(name: str, value: Any, directory: Path) -> Any:
             return directory / Path(_text(name, value)).expanduser()
         case "registry":
             return parse_address(_text(name, value), name)
+        case "report_equivocation" | "private_endpoints":
+            return _truth(name, value)
         case "host" | "page_key":
             return _text(name, value)
         case "port":
@@ -155,6 +160,12 @@ def _check_names(given: dict[str, Any], kind: Any, prefix: str, *, everything: b
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise GatewayError(f"{name} must be a text in quotes, not {value!r}")
+    return value
+
+
+def _truth(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise GatewayError(f"{name} must be true or false, not {value!r}")
     return value
 
 

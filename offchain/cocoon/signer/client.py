@@ -7,8 +7,6 @@ import contextlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from pytoniq_core import Address
-
 from ..crypto import errors as crypto_errors
 from ..crypto.hpke import HpkePublicKey
 from ..crypto.request import RequestBinding
@@ -45,10 +43,6 @@ class Signer(Protocol):
     """What the agent needs. Every method may raise SignerUnavailable; calling again is always safe."""
 
     async def identity(self) -> SignerIdentity: ...
-
-    async def possession(self, *, global_id: int, worker: Address, index: int, key_epoch: int) -> bytes:
-        """Signature under the session key that registers these keys."""
-        ...
 
     async def decrypt(self, binding: RequestBinding, ciphertext: bytes) -> bytes:
         """The padded plaintext. RequestUndecryptable."""
@@ -87,11 +81,6 @@ class SignerClient:
             return SignerIdentity(int(answer["session_key"], 16), HpkePublicKey(unpack_bytes(answer, "hpke_key")))
         except (KeyError, ValueError, crypto_errors.KeyMalformed) as error:
             raise SignerUnavailable(f"the signer's answer can't be read: {error}; restart the signer") from error
-
-    async def possession(self, *, global_id: int, worker: Address, index: int, key_epoch: int) -> bytes:
-        raw = f"{worker.wc}:{worker.hash_part.hex()}"
-        answer = await self._call("possession", global_id=global_id, worker=raw, index=index, key_epoch=key_epoch)
-        return unpack_bytes(answer, "signature")
 
     async def decrypt(self, binding: RequestBinding, ciphertext: bytes) -> bytes:
         answer = await self._call("decrypt", binding=pack_binding(binding), ciphertext=pack_bytes(ciphertext))

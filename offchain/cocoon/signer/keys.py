@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pytoniq_core import Address
 
-from ..crypto import statements
 from ..crypto.ed25519 import public_key, sign
 from ..crypto.errors import StatementMismatch
 from ..crypto.hpke import HpkePrivateKey, HpkePublicKey
@@ -42,18 +40,6 @@ class SignerKeys:
 
     def identity(self) -> SignerIdentity:
         return SignerIdentity(public_key(self._session), self._hpke.public)
-
-    def possession(self, *, global_id: int, worker: Address, index: int, key_epoch: int) -> bytes:
-        """Signature of these keys' own registration; there is no way to have other keys vouched for."""
-        statement = statements.identity(
-            global_id,
-            worker,
-            index=index,
-            key_epoch=key_epoch,
-            session_key=public_key(self._session),
-            hpke_key_hash=self._hpke.public.cell_hash,
-        )
-        return sign(self._session, statement)
 
     def decrypt(self, binding: RequestBinding, ciphertext: bytes) -> bytes:
         """The padded plaintext of a request. RequestUndecryptable."""

@@ -10,9 +10,6 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from pytoniq_core import Address
 
 from ..errors import CocoonError
 from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
@@ -95,7 +92,6 @@ class SignerServer:
     def _operations(self) -> dict[str, Callable[[Fields], Fields]]:
         return {
             "identity": self._identity,
-            "possession": self._possession,
             "decrypt": self._decrypt,
             "find": lambda call: {"signed": pack_signed(self._keys.find(unpack_slot(call.get("slot"))))},
             "sign_receipt": self._sign_receipt,
@@ -112,15 +108,6 @@ class SignerServer:
             "hpke_key": pack_bytes(identity.hpke_key.raw),
             "pid": os.getpid(),
         }
-
-    def _possession(self, call: Fields) -> Fields:
-        signature = self._keys.possession(
-            global_id=_integer(call, "global_id"),
-            worker=_address(call, "worker"),
-            index=_integer(call, "index"),
-            key_epoch=_integer(call, "key_epoch"),
-        )
-        return {"signature": pack_bytes(signature)}
 
     def _decrypt(self, call: Fields) -> Fields:
         binding = unpack_binding(str(call.get("binding")))
@@ -185,18 +172,3 @@ def _is_same_user(connection: socket.socket) -> bool:
         return True
     _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
     return bool(uid == os.getuid())
-
-
-def _integer(call: Fields, name: str) -> int:
-    value: Any = call.get(name)
-    if not isinstance(value, int):
-        raise SignerRefused(f"{name} is not an integer")
-    return value
-
-
-def _address(call: Fields, name: str) -> Address:
-    workchain, _, account = str(call.get(name)).partition(":")
-    try:
-        return Address((int(workchain), bytes.fromhex(account)))
-    except ValueError as error:
-        raise SignerRefused(f"{name} is not a raw address") from error

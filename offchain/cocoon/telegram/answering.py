@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..gateway.backend import Model
-from ..gateway.trust import Trust
 from .buying import Buyer, Growing, Order, Outcome
 from .errors import ChatGone, Refused, Undelivered
 from .line import ChatLine
@@ -38,13 +37,15 @@ class Chat:
 
 
 class Answering:
-    """line: makes the way to a chat. at_once: answers under way in all chats."""
+    """banner: what has to be said of the network now. line: makes the way to a chat. at_once: answers under way in all
+    chats.
+    """
 
     def __init__(
-        self, buyer: Buyer, trust: Trust, line: Callable[[int], ChatLine], conversation: Callable[[], Conversation],
-        *, at_once: int,
+        self, buyer: Buyer, banner: Callable[[], str | None], line: Callable[[int], ChatLine],
+        conversation: Callable[[], Conversation], *, at_once: int,
     ) -> None:  # fmt: skip
-        self._buyer, self._trust, self._line, self._conversation = buyer, trust, line, conversation
+        self._buyer, self._banner, self._line, self._conversation = buyer, banner, line, conversation
         self._at_once = at_once
         self._chats: OrderedDict[int, Chat] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,6 +103,7 @@ class Answering:
         self, chat: Chat, order: Order, growing: Growing, buying: asyncio.Task[Outcome], question: str
     ) -> None:
         conversation, reply = chat.conversation, LiveReply(chat.line)
+        simulated = self._banner() is not None  # the network may change meanwhile, and the question is already out
         try:
             try:
                 await self._follow(chat.line, reply, growing, buying)
@@ -113,7 +115,7 @@ class Answering:
             outcome = _outcome(buying, order)
             if growing.text.strip():
                 conversation.add(question, growing.text)
-            await reply.finish(growing.text, footer(outcome, self._trust))
+            await reply.finish(growing.text, footer(outcome, simulated=simulated or self._banner() is not None))
         except Undelivered as error:
             log.warning("an answer was paid for and not delivered: %s", error)
         finally:

@@ -12,7 +12,6 @@ from aiogram.filters import Command, CommandObject
 from aiogram.types import BotCommand, Message, TelegramObject
 
 from ..gateway.backend import Backend, Model
-from ..gateway.trust import Trust
 from . import texts
 from .answering import Answering, Chat
 from .budgets import Budgets
@@ -42,7 +41,7 @@ class Desk:
 
     settings: BotSettings
     backend: Backend
-    trust: Trust
+    banner: Callable[[], str | None]
     budgets: Budgets
     ledger: ChatLedger
     answering: Answering
@@ -66,7 +65,7 @@ def make_router(desk: Desk) -> Router:
 
     @router.message(Command("start"))
     async def start(message: Message, chat: Chat, user_id: int) -> None:
-        await _say(chat, texts.start(desk.trust, desk.budgets.left(user_id)))
+        await _say(chat, texts.start(desk.banner(), desk.budgets.left(user_id)))
 
     @router.message(Command("help"))
     async def help_(message: Message, chat: Chat) -> None:

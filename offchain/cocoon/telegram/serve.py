@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiogram import Bot, Dispatcher
@@ -14,7 +14,6 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramUnauthorizedError
 
 from ..gateway.backend import Backend
-from ..gateway.trust import Trust
 from .answering import Answering
 from .budgets import Budgets
 from .buying import Buyer
@@ -41,7 +40,13 @@ class Chatting:
 
 @contextlib.asynccontextmanager
 async def chatting(
-    settings: BotSettings, token: str, backend: Backend, trust: Trust, db: sqlite3.Connection, *, keep_days: int = 90
+    settings: BotSettings,
+    token: str,
+    backend: Backend,
+    banner: Callable[[], str | None],
+    db: sqlite3.Connection,
+    *,
+    keep_days: int = 90,
 ) -> AsyncIterator[Chatting]:
     """Answer for the time of the context. BotError if Telegram does not know the token, or can't be reached."""
     budgets, ledger = Budgets(db, settings.limits), ChatLedger(db, keep_days=keep_days)
@@ -53,13 +58,13 @@ async def chatting(
         username = await _introduce(bot)
         answering = Answering(
             Buyer(backend, budgets, ledger, max_tokens=settings.max_tokens, answer_sec=settings.answer_sec),
-            trust,
+            banner,
             lambda chat_id: ChatLine(bot, chat_id, settings.edit_sec),
             lambda: Conversation(settings.context_turns, settings.context_bytes),
             at_once=settings.at_once,
         )
         dispatcher, started = Dispatcher(), asyncio.Event()
-        dispatcher.include_router(make_router(Desk(settings, backend, trust, budgets, ledger, answering)))
+        dispatcher.include_router(make_router(Desk(settings, backend, banner, budgets, ledger, answering)))
 
         async def up() -> None:
             started.set()

@@ -6,7 +6,6 @@ import time
 
 from ..chain.wallet import format_ton
 from ..gateway.backend import Model
-from ..gateway.trust import Trust
 from .buying import Outcome
 from .ledger import ChatCost
 
@@ -32,18 +31,19 @@ _UNPROTECTED = """- Whoever runs the worker that answers. With real hardware an 
 this network nothing does. Write nothing here that is not public."""
 
 
-def start(trust: Trust, left_nano: int) -> str:
-    parts = [] if trust.banner is None else [trust.banner]
+def start(banner: str | None, left_nano: int) -> str:
+    """banner: what has to be said of a network without hardware."""
+    parts = [] if banner is None else [banner]
     parts += [
         "This bot passes your questions to an AI model on the Cocoon network and pays the worker that answers.",
-        f"{_WHO_READS}\n{_UNPROTECTED if trust.simulated else _PROTECTED}",
+        f"{_WHO_READS}\n{_PROTECTED if banner is None else _UNPROTECTED}",
         f"It may spend {format_ton(left_nano)} more for you today.",
         HELP,
     ]
     return "\n\n".join(parts)
 
 
-def footer(outcome: Outcome, trust: Trust) -> str:
+def footer(outcome: Outcome, *, simulated: bool) -> str:
     """Under every answer, whole or not."""
     lines = [] if outcome.complaint is None else [outcome.complaint]
     if outcome.receipt_id is not None:
@@ -52,7 +52,7 @@ def footer(outcome: Outcome, trust: Trust) -> str:
         lines.append(f"It cost at most {format_ton(outcome.fee_nano)}.")
     else:
         lines.append("It cost nothing.")
-    if trust.simulated:
+    if simulated:
         lines.append(NOTHING_CONFIDENTIAL)
     return "\n".join(["—", *lines])
 

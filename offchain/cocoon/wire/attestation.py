@@ -6,7 +6,28 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from .codec import I32, U8, U16, U32, U48, U64, U128, U160, U256, AnyCell, Bits512, Maybe, MaybeCell, Ref, Std, Struct
+from .codec import (
+    I32,
+    U8,
+    U16,
+    U32,
+    U48,
+    U64,
+    U128,
+    U160,
+    U256,
+    AnyCell,
+    Bits16,
+    Bits128,
+    Bits160,
+    Bits256,
+    Bits512,
+    Maybe,
+    MaybeCell,
+    Ref,
+    Std,
+    Struct,
+)
 from .common import AttestedKeys
 
 __all__ = [
@@ -24,6 +45,8 @@ __all__ = [
     "PostCrl",
     "PostQeIdentity",
     "PostTcbInfo",
+    "QeIdentityDigits",
+    "QeIdentityHints",
     "QeIdentityNumbers",
     "QuoteEvidence",
     "QuoteRefused",
@@ -32,12 +55,16 @@ __all__ = [
     "SharedCollateral",
     "SignedDocument",
     "StoreTcb",
+    "SvnLevelHint",
     "SvnLevelNumbers",
+    "TcbInfoHints",
+    "TcbLevelHint",
     "TcbLevelNumbers",
     "TcbSet",
     "TcbStatusCode",
     "TcbStoreIdentity",
     "TcbStoreStorage",
+    "TdxModuleHint",
     "UpdateAttestationPolicy",
     "VerifyQuote",
 ]
@@ -139,6 +166,57 @@ class TcbLevelNumbers(Struct):
     next: MaybeCell
 
 
+# ---- what the numbers do not say of a document: its text, without the numbers ----
+
+
+@dataclass(frozen=True, slots=True)
+class SvnLevelHint(Struct):
+    date: Bits160
+    advisories: MaybeCell
+    next: MaybeCell
+
+
+@dataclass(frozen=True, slots=True)
+class QeIdentityDigits(Struct):
+    attributes_mask: Bits256
+    mr_signer: Bits512
+
+
+@dataclass(frozen=True, slots=True)
+class QeIdentityHints(Struct):
+    issue_date: Bits160
+    next_update: Bits160
+    misc_select: Bits128
+    attributes: Bits256
+    more: Annotated[QeIdentityDigits, Ref]
+    levels: AnyCell
+
+
+@dataclass(frozen=True, slots=True)
+class TdxModuleHint(Struct):
+    version: Bits16
+    levels: AnyCell
+    next: MaybeCell
+
+
+@dataclass(frozen=True, slots=True)
+class TcbLevelHint(Struct):
+    date: Bits160
+    sgx_texts: AnyCell
+    tdx_texts: AnyCell
+    advisories: MaybeCell
+    next: MaybeCell
+
+
+@dataclass(frozen=True, slots=True)
+class TcbInfoHints(Struct):
+    issue_date: Bits160
+    next_update: Bits160
+    platform: Bits128
+    modules: MaybeCell
+    levels: AnyCell
+
+
 # ---- policy ----
 
 
@@ -215,6 +293,7 @@ class PostCrl(Struct, opcode=0xC0C00611):
     issuer: U8
     list: Annotated[SignedDocument, Ref]
     revoked: MaybeCell
+    order: MaybeCell
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +308,6 @@ class PostTcbInfo(Struct, opcode=0xC0C00613):
     query_id: U64
     fmspc: U48
     document: Annotated[SignedDocument, Ref]
-    hints: AnyCell
     tcb: Annotated[TcbSet, Ref]
 
 

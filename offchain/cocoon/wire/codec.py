@@ -29,6 +29,10 @@ __all__ = [
     "U160",
     "U256",
     "AnyCell",
+    "Bits16",
+    "Bits128",
+    "Bits160",
+    "Bits256",
     "Bits512",
     "Bool",
     "IdSet",
@@ -331,6 +335,10 @@ U160 = Annotated[int, _Int(160)]
 U256 = Annotated[int, _Int(256)]
 I32 = Annotated[int, _Int(32, signed=True)]
 Bool = Annotated[bool, _Bool()]
+Bits16 = Annotated[bytes, _Bytes(2)]
+Bits128 = Annotated[bytes, _Bytes(16)]
+Bits160 = Annotated[bytes, _Bytes(20)]
+Bits256 = Annotated[bytes, _Bytes(32)]
 Bits512 = Annotated[bytes, _Bytes(64)]
 Std = Annotated[Address, _Address()]
 StdOrNone = Annotated[Address | None, _Address(optional=True)]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pytoniq_core import Address, Cell, begin_cell
 
-from .codec import I32, U8, U16, U32, U64, U256, Bool, Ref, Std, Struct, Text
+from .codec import I32, U8, U16, U32, U64, U256, Ref, Std, Struct, Text
 
 __all__ = [
     "DOMAIN_TAG",
@@ -38,7 +38,6 @@ class Kind(IntEnum):
     FORCED_RECEIPT = 3
     REJECTION = 4
     CLOSE = 5
-    IDENTITY = 6
     RELEASE = 7
     REBUILD = 8
     ATTESTATION = 9
@@ -61,6 +60,8 @@ class PolicyChildren(Struct):
     escrow_code_hash: U256
     escrow_code_depth: U16
     slashing: Std
+    attestation_code_hash: U256
+    attestation_code_depth: U16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,6 @@ class Policy(Struct):
     """The network's rules; amounts in nanoTON, times in seconds, shares in basis points."""
 
     version: U32
-    attestation_required: Bool
     min_stake_nano: U64
     min_bond_nano: U64
     miss_penalty_nano: U64
@@ -77,7 +77,6 @@ class Policy(Struct):
     slash_reporter_bps: U16
     slash_client_bps: U16
     volume_burn_bps: U16
-    lease_sec: U32
     max_term_sec: U32
     dispute_sec: U32
     grace_sec: U32
@@ -89,7 +88,7 @@ class Policy(Struct):
 
 @dataclass(frozen=True, slots=True)
 class AttestedKeys(Struct):
-    """Keys born in the enclave; `measurement` 0 means that nothing was attested."""
+    """Keys born in the enclave; all 0 before the first verdict."""
 
     session_key: U256
     hpke_key_hash: U256
@@ -100,6 +99,7 @@ class AttestedKeys(Struct):
 class WorkerRoles(Struct):
     operator_wallet: Std
     payout: Std
+    measurement: U256
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,9 +283,8 @@ class BindRefusal(IntEnum):
     POLICY_OUTDATED = 8
     MEASUREMENT_DENIED = 9
     MEASUREMENT_NOT_LISTED = 10
-    ATTESTATION_MISSING = 11
-    REGISTRY_FAILED = 12
-    KEYS_CURRENT = 13
+    REGISTRY_FAILED = 11
+    KEYS_CURRENT = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from .attestation import AttestationPolicy
 from .codec import U8, U16, U32, U64, U256, AnyCell, Bool, IdSet, MaybeCell, Ref, SignatureDict, Std, StdOrNone, Struct
 from .common import Policy, SignedDomain, WorkerRoles
 from .escrow import Binding
@@ -13,6 +14,7 @@ __all__ = [
     "AcceptOwnership",
     "AllowMeasurement",
     "CancelChange",
+    "ChangeAttestationPolicy",
     "ChangePolicy",
     "ChangeRebuilders",
     "ConfirmBind",
@@ -26,6 +28,7 @@ __all__ = [
     "Rebuilders",
     "RegisterWorker",
     "RegistryStorage",
+    "SyncAttestation",
     "SyncPolicy",
 ]
 
@@ -56,8 +59,15 @@ class SyncPolicy(Struct, opcode=0xC0C00103):
 
 
 @dataclass(frozen=True, slots=True)
+class SyncAttestation(Struct, opcode=0xC0C00104):
+    query_id: U64
+
+
+@dataclass(frozen=True, slots=True)
 class ProposeChange(Struct, opcode=0xC0C00110):
-    """`change` is the cell of a ChangePolicy, AllowMeasurement, OfferOwnership or ChangeRebuilders."""
+    """`change` is the cell of a ChangePolicy, AllowMeasurement, OfferOwnership, ChangeRebuilders or
+    ChangeAttestationPolicy.
+    """
 
     query_id: U64
     change: AnyCell
@@ -116,6 +126,11 @@ class ChangeRebuilders(Struct, prefix=(4, 8)):
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeAttestationPolicy(Struct, prefix=(5, 8)):
+    policy: Annotated[AttestationPolicy, Ref]
+
+
+@dataclass(frozen=True, slots=True)
 class RebuildStatement(Struct):
     """What a rebuilder signs: domain kind REBUILD of this registry, epoch 0, key epoch 0."""
 
@@ -133,6 +148,7 @@ class Measurements(Struct):
     listed: IdSet
     denied: IdSet
     rebuilders: Annotated[Rebuilders, Ref]
+    attestation: Annotated[AttestationPolicy, Ref]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +164,6 @@ class RegistryStorage(Struct):
     next_index: U64
     change_delay_sec: U32
     policy_version: U32
-    attestation_required: Bool
     policy: Annotated[Policy, Ref]
     worker_code_hash: U256
     worker_code_depth: U16

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
+from .attestation import QuoteEvidence
 from .codec import (
     U8,
     U16,
@@ -13,7 +14,6 @@ from .codec import (
     U64,
     U256,
     AnyCell,
-    Bits512,
     MaybeU256,
     Ref,
     Std,
@@ -22,16 +22,17 @@ from .codec import (
     StructDict,
     UintDict,
 )
-from .common import AttestedKeys, ModelTerms, Policy, SignedDomain, WorkerRoles
+from .common import AttestedKeys, ModelTerms, Policy, WorkerRoles
 
 __all__ = [
     "AdmitJob",
     "AdoptSlashing",
+    "ApproveMeasurement",
+    "Attest",
     "BeginUnbond",
     "BindEscrow",
     "ChangeOperator",
     "CreditVolume",
-    "IdentityStatement",
     "InitWorker",
     "JobOutcome",
     "OpenJob",
@@ -39,7 +40,6 @@ __all__ = [
     "RebindEscrow",
     "ReportMiss",
     "ResumeWorker",
-    "SetIdentity",
     "SetOffer",
     "SettleJob",
     "SlashWorker",
@@ -52,15 +52,6 @@ __all__ = [
     "WorkerStatus",
     "WorkerStorage",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityStatement(Struct):
-    """What a session key signs to be registered: domain kind IDENTITY, epoch = worker index, the new key epoch."""
-
-    domain: SignedDomain
-    session_key: U256
-    hpke_key_hash: U256
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +71,15 @@ class UpdatePolicy(Struct, opcode=0xC0C00202):
 
 
 @dataclass(frozen=True, slots=True)
-class SetIdentity(Struct, opcode=0xC0C00203):
+class Attest(Struct, opcode=0xC0C00203):
+    """The keys of an enclave and the quote that vouches for them; `endpoint` is a blob of text."""
+
     query_id: U64
     session_key: U256
+    gpu_evidence_digest: U256
     hpke_key: AnyCell
-    possession: Bits512
+    endpoint: AnyCell
+    evidence: Annotated[QuoteEvidence, Ref]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +126,12 @@ class ChangeOperator(Struct, opcode=0xC0C0020A):
 class AdoptSlashing(Struct, opcode=0xC0C0020B):
     query_id: U64
     slashing: Std
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveMeasurement(Struct, opcode=0xC0C0020C):
+    query_id: U64
+    measurement: U256
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,7 @@ class OpenJob(Struct):
 @dataclass(frozen=True, slots=True)
 class SlashableKeys(Struct):
     slashing: Std
+    measurement: U256
     adopted: StdOrNone
     old_keys: UintDict
 
@@ -238,7 +240,11 @@ class WorkerPeople(Struct):
     owner: Std
     operator_wallet: Std
     payout: Std
+    attest_seq: U64
+    block_seqno: U32
+    tcb_date: U32
     keys: Annotated[AttestedKeys, Ref]
+    awaited: Annotated[AttestedKeys | None, Ref]
     slashable: Annotated[SlashableKeys, Ref]
 
 

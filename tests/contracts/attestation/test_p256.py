@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from enclaves import probe
 from pytoniq_core import Address, Cell, begin_cell
 
-from cocoon.attestation.p256 import GENERATOR, H0, H1, B, Hint, N, P, add, is_on_curve, make_hint, multiply, slope
+from cocoon.attestation.p256 import GENERATOR, H0, B, Hint, N, P, add, is_on_curve, make_hint, multiply, slope
 from cocoon.contracts_build import contracts_dir
 from cocoon_sandbox.config import network_config
 from cocoon_sandbox.executor import Executor
@@ -108,7 +108,7 @@ def test_check_other_digest_is_refused(signed: Signed) -> None:
 
 
 def test_check_negated_digest_is_refused(signed: Signed) -> None:
-    """A form of two oracle calls would accept -e as well as e."""
+    """A form that asks about a multiple of Q instead of G would accept -e as well as e."""
     negated = (-int.from_bytes(signed.digest)) % N
     hint = make_hint(negated.to_bytes(32), signed.signature, signed.key)
     assert check(negated, signed.key, signed.signature, hint) == MISMATCH
@@ -152,25 +152,59 @@ def test_check_r_plus_order_is_refused(signed: Signed) -> None:
     assert check(made.digest, made.key, pair(made.r + N, made.s), made.hint) == MISMATCH
 
 
+def challenge(digest: int, key: bytes, signature: bytes) -> int:
+    """The hash of the message about which the oracle is asked for C: bound to all that the forger could choose."""
+    message = hashlib.sha256(digest.to_bytes(32) + key + signature).digest()
+    return int.from_bytes(hashlib.sha256(message).digest())
+
+
+def wrong_root(digest: int, r: int, h: int, key: tuple[int, int]) -> Hint:
+    """The hint whose C is -(2 H/Gx + c) G: the oracle's answer for H fits it as well as c G."""
+    c = (digest - H0) * pow(r, -1, N) % N
+    point = multiply(-(2 * h * pow(GENERATOR[0], -1, N) + c) % N, GENERATOR)
+    assert point is not None
+    return Hint(c, point[0], slope(key, point))
+
+
+def digest_behind(digest: int, r: int, h: int) -> int:
+    """The digest over which (r, s) must hold for the wrong root of H to pass for `digest`; and the other way round."""
+    return (2 * H0 - digest - 2 * r * h * pow(GENERATOR[0], -1, N)) % N
+
+
 def test_check_hint_of_wrong_root_is_refused(signed: Signed) -> None:
-    """The first answer also fits C = -(2 H0/Gx + c) G, the second -(2 H1/Gx + c) G: each alone could be forged."""
-    c, gx = signed.hint.c, GENERATOR[0]
-    for h in (H0, H1):
-        wrong = multiply(-(2 * h * pow(gx, -1, N) + c) % N, GENERATOR)
-        assert wrong is not None
-        hint = Hint(c, wrong[0], slope(signed.point, wrong))
-        assert check(signed.digest, signed.key, signed.signature, hint) == POINT
+    """The first answer fits it, and then the signature does not hold."""
+    digest = int.from_bytes(signed.digest)
+    h = challenge(digest, signed.key, signed.signature)
+    hint = wrong_root(digest, signed.r, h, signed.point)
+    assert check(digest, signed.key, signed.signature, hint) == MISMATCH
+    assert check(digest, signed.key, signed.signature, wrong_root(digest, signed.r, H0, signed.point)) == POINT
 
 
-def test_check_forgery_through_wrong_root_is_refused(signed: Signed) -> None:
-    """With the wrong root of message 0 a signature over e' would pass for e = 2 H0 (1 - r/Gx) - e'. It does not."""
-    gx = GENERATOR[0]
-    target = (2 * H0 * (1 - signed.r * pow(gx, -1, N)) - int.from_bytes(signed.digest)) % N
-    c = (target - H0) * pow(signed.r, -1, N) % N
-    wrong = multiply(-(2 * H0 * pow(gx, -1, N) + c) % N, GENERATOR)
-    assert wrong is not None
-    hint = Hint(c, wrong[0], slope(signed.point, wrong))
-    assert check(target, signed.key, signed.signature, hint) == POINT
+def test_check_forgery_through_wrong_root_for_another_digest_is_refused(signed: Signed) -> None:
+    """For one H the forger computes which digest his signature would pass for; but that digest has another H."""
+    digest = int.from_bytes(signed.digest)
+    for h in (H0, challenge(digest, signed.key, signed.signature)):
+        target = digest_behind(digest, signed.r, h)
+        hint = wrong_root(target, signed.r, h, signed.point)
+        assert check(target, signed.key, signed.signature, hint) == POINT
+
+
+@pytest.mark.parametrize("free", ["s", "Q"])
+def test_check_forgery_through_wrong_root_with_own_key_is_refused(signed: Signed, free: str) -> None:
+    """Digest and r first; then a signature, or a key, that would do for the digest behind: H follows each of them."""
+    nonce = 4711
+    commitment = multiply(nonce, GENERATOR)
+    assert commitment is not None
+    r, target = commitment[0] % N, int.from_bytes(signed.digest)
+    h = challenge(target, signed.key, pair(r, 1))
+    behind = digest_behind(target, r, h)
+    secret, s = signed.secret, pow(nonce, -1, N) * (behind + r * signed.secret) % N
+    if free == "Q":
+        secret, s = (nonce - behind) * pow(r, -1, N) % N, 1
+    key = multiply(secret, GENERATOR)
+    assert key is not None
+    assert check(behind, pair(*key), pair(r, s), make_hint(behind.to_bytes(32), pair(r, s), pair(*key))) == 0
+    assert check(target, pair(*key), pair(r, s), wrong_root(target, r, h, key)) == POINT
 
 
 def test_check_point_equal_to_key_is_refused(signed: Signed) -> None:
@@ -286,10 +320,9 @@ def test_check_forged_hints_are_all_refused(signed: Signed) -> None:
 def test_constants_in_the_source_are_those_of_the_curve() -> None:
     source = (contracts_dir() / "attestation" / "p256.tolk").read_text()
     numbers = {int(found) for found in re.findall(r"\b\d{60,}\b", source)}
-    assert numbers == {H0, H1, N, B, GENERATOR[0]}
+    assert numbers == {H0, N, B, GENERATOR[0]}
     assert {int(found, 16) for found in re.findall(r"x\{([0-9a-f]{64})\}", source)} == {GENERATOR[0]}
     assert {int(found, 16) for found in re.findall(r"= (0x[0-9a-f]{60,})", source)} == {P, B}
-    assert H0 % N != H1 % N
     assert N < P
     assert is_on_curve(GENERATOR)
     assert multiply(N - 1, GENERATOR) == (GENERATOR[0], P - GENERATOR[1])

@@ -28,6 +28,7 @@ def test_before_the_first_policy_everything_else_is_refused(ledger: Ledger) -> N
 
 
 def test_first_policy_from_anyone_but_the_registry_is_refused(ledger: Ledger) -> None:
+    """A-6."""
     enclaves = Enclaves.on(ledger)
     enclaves.send(POSTER, enclaves.address, begin_cell().end_cell(), init=enclaves._init).assert_succeeded()
     enclaves.set_policy(sender=WORKER).assert_refused(501)
@@ -37,6 +38,7 @@ def test_first_policy_from_anyone_but_the_registry_is_refused(ledger: Ledger) ->
 
 
 def test_later_policy_from_anyone_but_the_registry_is_refused(enclaves: Enclaves) -> None:
+    """A-6."""
     enclaves.set_policy(sender=WORKER, version=2).assert_refused(501)
 
 
@@ -65,7 +67,7 @@ def test_policy_of_no_greater_version_is_refused(enclaves: Enclaves) -> None:
     ids=str,
 )  # fmt: skip
 def test_policy_out_of_bounds_is_refused(enclaves: Enclaves, changes: dict[str, Any], code: int) -> None:
-    """Debug, migration and revoked platforms are out of governance's reach."""
+    """A-3: Debug, migration and revoked platforms are out of governance's reach."""
     enclaves.set_policy(version=2, **changes).assert_refused(code)
 
 
@@ -84,6 +86,7 @@ def test_policy_at_its_bounds_is_taken(enclaves: Enclaves, changes: dict[str, An
 
 
 def test_policy_of_another_root_forgets_what_the_old_one_signed(enclaves: Enclaves) -> None:
+    """A-6."""
     enclaves.set_policy(version=2, root_key=SimulatedIntel(b"another", NOW).root.public_key).assert_succeeded()
     state = enclaves.state
     assert (state.platform_ca, state.processor_ca, state.trust_epoch) == (None, None, 1)

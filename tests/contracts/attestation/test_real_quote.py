@@ -95,6 +95,7 @@ def prove(altered: Quote, quote: Quote, evidence: QuoteEvidence) -> QuoteEvidenc
 
 
 def test_real_quote_with_any_bit_flipped_is_refused_or_the_bit_is_irrelevant_by_name(real: Real, quote: Quote) -> None:
+    """A-1."""
     raw, genuine = raw_quote(), evidence_of(quote)
     unaltered = genuine.to_cell().hash
     bits = range(8 * len(raw))

@@ -38,6 +38,10 @@ def attributes(*bits: int) -> bytes:
         ({"td_attributes": attributes(7, 28)}, 523),
         ({"td_attributes": attributes()}, 524),
         ({"td_attributes": attributes(28, 29)}, 524),
+        ({"td_attributes": attributes(8, 28)}, 524),
+        ({"td_attributes": attributes(27, 28)}, 524),
+        ({"td_attributes": attributes(28, 32)}, 524),
+        ({"td_attributes": attributes(28, 62)}, 524),
         ({"mr_signer_seam": b"\1" + bytes(47)}, 526),
         ({"mr_signer_seam": bytes(47) + b"\1"}, 526),
         ({"seam_attributes": b"\1" + bytes(7)}, 526),
@@ -48,6 +52,10 @@ def attributes(*bits: int) -> bytes:
         "reserved 7",
         "no SEPT_VE_DISABLE",
         "migratable",
+        "reserved 8",
+        "reserved 27",
+        "reserved 32",
+        "reserved 62",
         "signer",
         "signer's end",
         "seam attributes",
@@ -56,11 +64,13 @@ def attributes(*bits: int) -> bytes:
 def test_verify_td_its_host_could_read_or_move_is_refused(
     enclaves: Enclaves, changes: dict[str, Any], code: int
 ) -> None:
+    """A-3, A.11."""
     enclaves.verify(enclaves.evidence(enclaves.quote(**changes))).assert_refused(code)
 
 
 @pytest.mark.parametrize("position", [0, 31, 32, 47])
 def test_verify_td_with_service_td_is_refused(enclaves: Enclaves, position: int) -> None:
+    """A-3."""
     bound = bytes(position) + b"\1" + bytes(47 - position)
     enclaves.verify(enclaves.evidence(enclaves.quote(version_15=True, mr_service_td=bound))).assert_refused(525)
 
@@ -91,6 +101,7 @@ def test_verify_attributes_the_policy_demands_or_forbids_decide(enclaves: Enclav
     ],
 )
 def test_verify_everything_that_tells_enclaves_apart_is_in_the_measurement(enclaves: Enclaves, name: str) -> None:
+    """A-3."""
     usual = enclaves.verify().one(QuoteVerified).platform.keys.measurement
     value = attributes(28, 31) if name == "td_attributes" else getattr(enclaves.quote().report, name)[:-1] + b"\x5a"
     other = enclaves.verify(enclaves.evidence(enclaves.quote(**{name: value}))).one(QuoteVerified)
@@ -146,6 +157,7 @@ def test_verify_version_5_with_unknown_body_type_is_refused(enclaves: Enclaves) 
     ids=lambda changes: next(iter(changes)),
 )
 def test_verify_quote_that_says_anything_else_is_refused(enclaves: Enclaves, changes: dict[str, Any]) -> None:
+    """A-2."""
     quote = enclaves.quote(said=enclaves.statement(**changes))
     enclaves.verify(enclaves.evidence(quote)).assert_refused(521)
 
@@ -156,7 +168,7 @@ def test_verify_report_data_with_a_second_half_is_refused(enclaves: Enclaves) ->
 
 
 def test_verify_another_workers_quote_is_refused(enclaves: Enclaves) -> None:
-    """The verdict goes to the sender, so the quote must name the sender."""
+    """A-1, A-2: The verdict goes to the sender, so the quote must name the sender."""
     enclaves.verify(sender=OTHER).assert_refused(521)
 
 
@@ -183,7 +195,7 @@ def test_verify_from_masterchain_is_refused(enclaves: Enclaves) -> None:
 def test_verify_block_must_be_one_the_network_shows_and_young_enough(
     enclaves: Enclaves, seqno: int, good: bool
 ) -> None:
-    """The last 16, then every hundredth; the policy allows 1,000 blocks."""
+    """A-2: The last 16, then every hundredth; the policy allows 1,000 blocks."""
     said = enclaves.statement(seqno=seqno)
     outcome = enclaves.verify(enclaves.evidence(enclaves.quote(said=said), seqno=seqno))
     if good:
@@ -193,6 +205,7 @@ def test_verify_block_must_be_one_the_network_shows_and_young_enough(
 
 
 def test_verify_block_age_is_bounded_by_policy(enclaves: Enclaves) -> None:
+    """A-2."""
     enclaves.set_policy(version=2, max_block_age=2).assert_succeeded()
     enclaves.verify().assert_refused(522)
 
@@ -205,7 +218,7 @@ def other_machine(enclaves: Enclaves) -> SimulatedMachine:
 
 
 def test_verify_mixed_quotes_are_refused(enclaves: Enclaves) -> None:
-    """Parts of two platforms' quotes, each genuine."""
+    """A-1: Parts of two platforms' quotes, each genuine."""
     mine = enclaves.evidence()
     other = other_machine(enclaves).quote(enclaves.quote().report)
     theirs = enclaves.evidence(other)
@@ -228,7 +241,7 @@ def test_verify_attestation_key_the_enclave_never_named_is_refused(enclaves: Enc
     ("part", "code"), [("report", 514), ("enclave", 515), ("certificate", 516)], ids=["quote", "enclave", "certificate"]
 )
 def test_verify_signature_of_another_document_is_refused(enclaves: Enclaves, part: str, code: int) -> None:
-    """The signature is genuine, the hints fit it and this document: only that it was made for another one."""
+    """A-1: The signature is genuine, the hints fit it and this document: only that it was made for another one."""
     other = other_machine(enclaves)
     quote = enclaves.quote()
     data = quote.signature_data
@@ -246,6 +259,7 @@ def test_verify_signature_of_another_document_is_refused(enclaves: Enclaves, par
 @pytest.mark.parametrize("part", ["report", "enclave", "certificate"])
 @pytest.mark.parametrize(("name", "code"), [("c", 510), ("c_x", 511), ("slope", 511)])
 def test_verify_altered_hint_is_refused(enclaves: Enclaves, part: str, name: str, code: int) -> None:
+    """A-1."""
     evidence = enclaves.evidence()
     document: SignedDocument = getattr(evidence, part)
     hint: P256Hint = replace(document.hint, **{name: getattr(document.hint, name) ^ 1})
@@ -253,6 +267,7 @@ def test_verify_altered_hint_is_refused(enclaves: Enclaves, part: str, name: str
 
 
 def test_verify_certificate_of_foreign_root_is_refused(enclaves: Enclaves) -> None:
+    """A-1."""
     foreign = Enclaves.on(enclaves.ledger, seed=b"foreign")
     quote = foreign.machine.quote(enclaves.quote().report)
     assert enclaves.verify(enclaves.evidence(quote)).exit_code in (511, 516)
@@ -524,6 +539,8 @@ def test_verify_all_of_many_levels_are_considered(ledger: Ledger) -> None:
 
 
 def test_verify_revoked_platform_is_refused(ledger: Ledger) -> None:
+    """A-4."""
+
     def revoke(enclaves: Enclaves) -> None:
         serial = enclaves.machine.pck.serial
         enclaves.publication = replace(
@@ -536,7 +553,7 @@ def test_verify_revoked_platform_is_refused(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("count", [1, 6, 7, 18, 19, 54])
 def test_verify_each_revoked_serial_number_is_found_and_no_other(ledger: Ledger, count: int) -> None:
-    """In indexes of one leaf, of full leaves, of several nodes."""
+    """A-4: In indexes of one leaf, of full leaves, of several nodes."""
     enclaves = Enclaves.on(ledger)
     serial = enclaves.machine.pck.serial
     around = [serial + step for step in range(-(count // 2), count - count // 2) if step]
@@ -586,6 +603,7 @@ MISPLACED = {
     "algorithm": bytes.fromhex("300a06082a8648ce3d040302"),
     "validity": bytes.fromhex("301e170d"),
     "end of validity": b"Z\x17\x0d",
+    "common name's OID": bytes.fromhex("5a3070312230200603550403"),
     "common name": b"Intel SGX PCK Certificate",
     "key": bytes.fromhex("3059301306072a8648ce3d0201"),
     "PCESVN": bytes.fromhex("060b2a864886f84d010d010211"),
@@ -593,6 +611,23 @@ MISPLACED = {
     "PCEID": bytes.fromhex("060a2a864886f84d010d0103"),
     "FMSPC": bytes.fromhex("060a2a864886f84d010d0104"),
 }
+
+
+def test_verify_signed_certificate_without_room_for_its_fields_is_refused(enclaves: Enclaves) -> None:
+    """Of less than seven cells the last three would be some of the first four: one byte would be read as two fields."""
+    evidence = enclaves.evidence()
+    cell, pieces = evidence.certificate.text, []
+    while True:
+        pieces.append(cell.data[: len(cell.bits) // 8])
+        if not cell.refs:
+            break
+        cell = cell.refs[0]
+    short = [*pieces[:3], pieces[3][:64] + pieces[-3][-18:], *pieces[-2:]]
+    text = b"".join(short)
+    signature = enclaves.intel.key(Role.PLATFORM_CA).sign(text)
+    key = enclaves.intel.platform_ca.public_key
+    document = signed(chain(short), len(short), sha256(text).digest(), signature, key)
+    enclaves.verify(replace(evidence, certificate=document)).assert_refused(513)
 
 
 @pytest.mark.parametrize("name", sorted(MISPLACED))

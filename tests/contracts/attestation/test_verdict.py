@@ -13,6 +13,7 @@ from cocoon_sandbox.ledger import Ledger
 
 @pytest.mark.parametrize(("version", "version_15"), [(4, False), (5, False), (5, True)])
 def test_verify_genuine_quote_gives_verdict_to_sender(enclaves: Enclaves, version: int, version_15: bool) -> None:
+    """A-1."""
     quote = enclaves.quote(version=version, version_15=version_15)
     outcome = enclaves.verify(enclaves.evidence(quote)).assert_succeeded()
     verdict = outcome.one(QuoteVerified)

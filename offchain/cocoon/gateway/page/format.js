@@ -28,4 +28,6 @@ export const span = (value) => {
 };
 
 export const clock = (unix) => new Date(unix * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+/** "2026-03-14", the same everywhere. */
+export const day = (unix) => new Date(unix * 1000).toISOString().slice(0, 10);
 export const count = (value) => Number(value ?? 0).toLocaleString("en").replace(/,/g, "\u202f");

@@ -64,8 +64,9 @@ const look = async () => {
   const [network, found, moved] = await Promise.all([get("/api/network"), get("/api/workers"), get("/api/flows")]);
   names = new Map(network.models.map((model) => [model.cocoon.model_id, model.id]));
   const banner = at("banner");
-  banner.hidden = !network.banner;
-  banner.textContent = network.banner ?? "";
+  const warning = network.refused ? `Nothing is asked of this network: ${plain(network.refused, 300)}` : network.banner;
+  banner.hidden = !warning;
+  banner.textContent = warning ?? "";
   document.title = network.simulated_tee ? "Cocoon gateway (simulated TEE)" : "Cocoon gateway";
   const fresh = network.facts_age_sec !== null && network.facts_age_sec < 60;
   pulse(fresh ? "live" : "lost", fresh ? `block ${seconds(network.facts_age_sec)} ago` : "network unreachable");

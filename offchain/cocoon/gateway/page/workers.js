@@ -1,7 +1,7 @@
 // Workers as the chain proves them, and as this gateway has met them.
 
 import { el, hash, plain, show, width } from "./dom.js";
-import { count, seconds, share, span, ton } from "./format.js";
+import { count, day, seconds, share, span, ton } from "./format.js";
 
 const STATES = { active: "good", jailed: "bad", closed: "bad", unbonding: "warn", paused: "warn", pending: "warn" };
 const MEASURED = { listed: ["good", "listed"], unlisted: ["warn", "not listed"], denied: ["bad", "denied"], none: ["bad", "not attested"] };
@@ -29,13 +29,15 @@ const card = (worker, network, names, mostStake) => {
   return el(
     "article.worker", {},
     el("header", {}, el("b", {}, `Worker ${worker.index}`), el(`span.pill.${STATES[worker.status] ?? "warn"}`, {}, plain(worker.status, 20)),
-      worker.load ? el("span.pill", {}, `${worker.load} running`) : null, hash(worker.address, "Copy the worker's address")),
+      worker.load ? el("span.pill", {}, `${worker.load} running`) : null,
+      worker.reported ? el("span.pill.bad", {}, "reported for lying") : null, hash(worker.address, "Copy the worker's address")),
     el(
       "dl.pairs", {},
       pair("Stake", `${ton(worker.stake_nano, 2)} `, el("small", {}, "TON"), meter(share(worker.stake_nano, mostStake))),
       pair("Reputation", `${(worker.reputation * 100).toFixed(1)} % `, meter(worker.reputation, sharp)),
       pair("First token", seconds(worker.ttft_sec), " ", el("small", {}, worker.answers ? `${count(worker.answers)} answers` : "not tried yet")),
       pair("Attestation", attestation(worker, network), el("small", {}, left > 0 ? `\u00a0lease\u00a0${span(left).replace(" ", "\u00a0")}` : " lease over")),
+      pair("TCB date", worker.tcb_date ? day(worker.tcb_date) : "none", " ", el("small", {}, network.simulated_tee ? "simulated" : "")),
       pair("Measurement", worker.measurement ? hash(worker.measurement, "Copy the measurement") : "none"),
       pair("Jobs on chain", `${count(worker.jobs)} `, el("small", {}, `${count(worker.misses)} missed`)),
       pair("Miss bond", `${ton(worker.bond_nano, 2)} `, el("small", {}, "TON")),
@@ -51,6 +53,6 @@ export const workers = (list, network, names) => {
   document.getElementById("workers-note").textContent = list.length ? "proven by the chain" : "";
   show(
     document.getElementById("worker-list"),
-    list.length ? list.map((worker) => card(worker, network, names, most)) : el("p.nothing", {}, "No worker has registered on this network yet."),
+    list.length ? list.map((worker) => card(worker, network, names, most)) : el("p.nothing", {}, network.refused ? plain(network.refused, 300) : "No worker has registered on this network yet."),
   );
 };
