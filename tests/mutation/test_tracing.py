@@ -20,7 +20,7 @@ def test_tracer_restored_snapshot_brings_along_what_made_it(ledger: Ledger) -> N
         assert tracer.own == set()
         assert tracer.inherited <= registered
         assert tracer.inherited
-        other.get(world.registry, "get_fees")
+        other.get(world.registry, "get_rebuilders")
         assert tracer.own
         assert tracer.own - tracer.inherited
 
@@ -32,7 +32,7 @@ def test_tracer_snapshot_of_a_restored_ledger_remembers_both(ledger: Ledger) -> 
         first = ledger.snapshot()
         other = Ledger(ledger.executor)
         other.restore(first)
-        other.get(world.registry, "get_fees")
+        other.get(world.registry, "get_rebuilders")
         second = other.snapshot()
         tracer.clear()
         ledger.restore(first)
