@@ -15,7 +15,7 @@ from .attestation.quote import Quote
 from .attestation.report_data import REPORT_DATA_SIZE
 from .chain.base import Chain, ChainTransaction
 from .chain.trace import trace
-from .chain.wallet import Transfer, Wallet
+from .chain.wallet import MAX_TRANSFERS, Transfer, Wallet
 from .client.reading import messages_to, succeeded
 from .client.workers import read_worker
 from .deployment import Deployment
@@ -24,8 +24,6 @@ from .fees import Fees
 from .wire.attestation import QuoteVerified
 
 __all__ = ["Attested", "attest_worker"]
-
-_MOST_MESSAGES = 4  # of a v4 wallet at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,8 @@ async def attest_worker(
     store = await read_tcb_store(chain, deployment.attestation, state.policy, platform.fmspc)
     posted: list[ChainTransaction] = []
     postings = missing_collateral(state, store, quote, documents, now=now, fees=fees)
-    for start in range(0, len(postings), _MOST_MESSAGES):
-        batch = postings[start : start + _MOST_MESSAGES]
+    for start in range(0, len(postings), MAX_TRANSFERS):
+        batch = postings[start : start + MAX_TRANSFERS]
         transfers = [Transfer(deployment.attestation, one.value_nano, one.body) for one in batch]
         posted += await trace(chain, await operator.send_all(chain, transfers))
         _check(posted, "one of Intel's documents")

@@ -88,11 +88,24 @@ def test_key_commands_add_list_and_revoke(tmp_path: Path) -> None:
     assert "team" in listed
     assert "of 2.500000000 TON" in listed
     assert key not in listed
+    run("budget", "team", "--budget", "4")
+    assert json.loads(run("list", "--json"))[0]["budget_nano"] == 4 * 10**9
+    run("budget", "team", "--unlimited")
+    assert json.loads(run("list", "--json"))[0]["budget_nano"] is None
     run("revoke", "team")
     assert json.loads(run("list", "--json"))[0]["revoked"] is not None
 
 
-@pytest.mark.parametrize("words", [["add", "x"], ["add", "x", "--budget", "nan"], ["add", "x", "--budget", "0"]])
+@pytest.mark.parametrize(
+    "words", [["add", "x"], ["add", "x", "--budget", "nan"], ["add", "x", "--budget", "0"], ["budget", "x"]]
+)
 def test_key_add_without_a_sound_budget_is_refused(words: list[str], tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["gateway", "--config", str(settings(tmp_path)), "key", *words])
     assert done.exit_code == 2
+
+
+def test_budget_of_a_key_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    words = ["gateway", "--config", str(settings(tmp_path)), "key", "budget", "x", "--budget", "1"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert "no key named 'x'" in done.output

@@ -124,18 +124,18 @@ def test_config_takes_as_many_slots_as_the_contract() -> None:
 def test_config_wallet_comes_from_words_or_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _config(tmp_path, GOOD)
     monkeypatch.delenv("COCOON_OPERATOR_MNEMONIC", raising=False)
-    with pytest.raises(SetupError, match="COCOON_OPERATOR_MNEMONIC"):
+    with pytest.raises(WalletError, match="COCOON_OPERATOR_MNEMONIC"):
         config.wallet()
     words = Wallet.new_mnemonic()
     monkeypatch.setenv("COCOON_OPERATOR_MNEMONIC", words)
     assert config.wallet().address == Wallet.from_mnemonic(words).address
     config = _config(tmp_path, GOOD + 'wallet_key = "key"\n')
-    with pytest.raises(SetupError, match="can't read"):
+    with pytest.raises(WalletError, match="can't read"):
         config.wallet()
     (tmp_path / "key").write_text("05" * 32 + "\n")
     assert config.wallet().key.private_bytes_raw() == b"\5" * 32
     (tmp_path / "key").write_text("zz" * 32)
-    with pytest.raises(SetupError, match="neither"):
+    with pytest.raises(WalletError, match="neither"):
         config.wallet()
     (tmp_path / "key").write_text("just some words")
     with pytest.raises(WalletError):

@@ -21,6 +21,7 @@ from ..attestation.quote import Quote
 from ..attestation.report_data import REPORT_DATA_SIZE, MasterBlock
 from ..attestation.witness import measurement
 from ..chain.base import Chain
+from ..chain.wallet import MAX_TRANSFERS
 from ..deployment import Deployment
 from ..exit_codes import explain
 from ..fees import Fees
@@ -44,7 +45,6 @@ _LEASE_CHECK_SEC = 3600
 _ENDED_SEC = 6 * 3600  # between complaints that the lease has ended
 _FIRST_FETCH_PAUSE_SEC = 5.0
 _LONGEST_FETCH_PAUSE_SEC = 600.0
-_BATCH = 4
 
 
 @dataclass(slots=True)
@@ -215,7 +215,7 @@ class Attester:
         attempts = [self._journal.attempts(parcel.purpose) for parcel in parcels]
         if any(one.under_way for one in attempts):
             return []
-        return parcels[:1] if attempts[0].failures else parcels[:_BATCH]
+        return parcels[:1] if attempts[0].failures else parcels[:MAX_TRANSFERS]
 
     async def _attest(
         self, view: WorkerView, mine: SignerIdentity, block: MasterBlock, collateral: Collateral, fees: Fees

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
 
 from ..chain.wallet import Wallet
@@ -83,19 +81,5 @@ class AgentConfig:
         return self.data_dir / "signer" / "signer.sock" if self.signer_socket is None else self.signer_socket
 
     def wallet(self) -> Wallet:
-        """The operator's wallet. SetupError if there is no key; WalletError if the words are none."""
-        if self.wallet_key is None:
-            words = os.environ.get(MNEMONIC_VARIABLE)
-            if not words:
-                raise SetupError(f"the operator wallet's key is missing: set wallet_key, or {MNEMONIC_VARIABLE}")
-            return Wallet.from_mnemonic(words)
-        try:
-            text = self.wallet_key.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(f"can't read the wallet's key: {error}") from error
-        if len(text) == _SEED_HEX:
-            try:
-                return Wallet(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text)))
-            except ValueError as error:
-                raise SetupError(f"{self.wallet_key} holds neither 24 words nor 64 hex digits") from error
-        return Wallet.from_mnemonic(text)
+        """The operator's wallet. WalletError if there is no key or the words are none."""
+        return Wallet.from_settings(self.wallet_key, MNEMONIC_VARIABLE)

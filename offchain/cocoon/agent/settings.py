@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from ..attestation.enrolling import MAX_ENDPOINT_BYTES
 from ..errors import DeployError
 from ..rules import parse_address
+from ..settings_checks import check_names, check_needed, flag, table, text, whole
 from ..wire.common import ModelTerms
 from .agent import Pace
 from .compute import Limits
@@ -34,72 +34,52 @@ _MAX_PORT = (1 << 16) - 1
 
 
 def read_settings(given: dict[str, Any], kind: type, directory: Path) -> dict[str, Any]:
-    """Arguments for the dataclass `kind` (AgentConfig) out of a parsed TOML file in `directory`. SetupError."""
-    _check_names(given, kind, "")
+    """Arguments for the dataclass `kind` (AgentConfig) out of a parsed TOML file in `directory`. SetupError,
+    SettingError."""
+    check_names(given, kind)
+    check_needed(given, kind)
     return {name: _setting(name, value, directory) for name, value in given.items()}
 
 
 def _setting(name: str, value: Any, directory: Path) -> Any:
     if name in _PATHS:
         try:
-            return directory / Path(_text(name, value)).expanduser()
+            return directory / Path(text(name, value)).expanduser()
         except RuntimeError as error:  # ~ of a user who does not exist
             raise SetupError(f"{name} = {value!r}: {error}") from error
     if name in _TABLES:
         return _table(name, value)
     if name == "registry":
         try:
-            return parse_address(_text(name, value), name)
+            return parse_address(text(name, value), name)
         except DeployError as error:
             raise SetupError(str(error)) from error
     if name == "kernel":
-        return _text(name, value)
+        return text(name, value)
     if name == "endpoint":
         return _endpoint(name, value)
     if name == "listen":
-        host, colon, port = _text(name, value).rpartition(":")
+        host, colon, port = text(name, value).rpartition(":")
         if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
             raise SetupError(f"listen must be host:port, such as 0.0.0.0:8443, not {value!r}")
         return value
     if name == "worker_index":
-        return _whole(name, value, 0, _MAX_INDEX)
+        return whole(name, value, 0, _MAX_INDEX)
     if name == "forced_slots":
-        return _whole(name, value, 0, _MAX_FORCED_SLOTS)
+        return whole(name, value, 0, _MAX_FORCED_SLOTS)
     return _seconds(name, value)  # stale_after_sec
 
 
 def _table(name: str, value: Any) -> Any:
     kind = _TABLES[name]
-    if not isinstance(value, dict):
-        raise SetupError(f"{name} must be a table: write [{name}] and its settings below")
-    _check_names(value, kind, f"{name}.")
-    checks: dict[type, Callable[[str, Any], Any]] = {int: _count, float: _seconds, str: _text, bool: _flag}
+    table(name, value, "settings")
+    check_names(value, kind, f"{name}.")
+    check_needed(value, kind, f"{name}.")
+    checks: dict[type, Callable[[str, Any], Any]] = {int: _count, float: _seconds, str: text, bool: flag}
     if kind is ModelTerms:
         return ModelTerms(**{entry: _term(f"{name}.{entry}", amount) for entry, amount in value.items()})
     hints = get_type_hints(kind)
     return kind(**{entry: checks[hints[entry]](f"{name}.{entry}", number) for entry, number in value.items()})
-
-
-def _check_names(given: dict[str, Any], kind: type, prefix: str) -> None:
-    known = fields(kind)
-    if unknown := sorted(given.keys() - {field.name for field in known}):
-        names = ", ".join(field.name for field in known)
-        raise SetupError(f"unknown settings {', '.join(prefix + name for name in unknown)}; known are {names}")
-    needed = [field.name for field in known if field.default is MISSING and field.default_factory is MISSING]
-    if absent := [prefix + name for name in needed if name not in given]:
-        raise SetupError(f"{', '.join(absent)} must be set")
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise SetupError(f"{name} must be a text in quotes, not {value!r}")
-    return value
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SetupError(f"{name} must be true or false, not {value!r}")
-    return value
 
 
 def _endpoint(name: str, value: Any) -> str:
@@ -108,21 +88,15 @@ def _endpoint(name: str, value: Any) -> str:
     return value
 
 
-def _whole(name: str, value: Any, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise SetupError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
-    return value
-
-
 def _count(name: str, value: Any) -> int:
     if name == "stream.credit_nano":
-        return _whole(name, value, 0, (1 << 63) - 1)
-    return _whole(name, value, 1, (1 << 31) - 1)
+        return whole(name, value, 0, (1 << 63) - 1)
+    return whole(name, value, 1, (1 << 31) - 1)
 
 
 def _term(name: str, value: Any) -> int:
     """Nanotons; or seconds, of which the contract wants at least one."""
-    return _whole(name, value, 1, (1 << 32) - 1) if name.endswith("_sec") else _whole(name, value, 0, (1 << 64) - 1)
+    return whole(name, value, 1, (1 << 32) - 1) if name.endswith("_sec") else whole(name, value, 0, (1 << 64) - 1)
 
 
 def _seconds(name: str, value: Any) -> float:

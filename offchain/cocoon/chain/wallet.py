@@ -7,8 +7,10 @@ what must be chosen by the caller (expiry, several messages at once). Amounts ar
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,13 +23,14 @@ from ..wire.common import state_init as make_state_init
 from .base import Chain, ChainTransaction
 from .delivery import deliver, patiently, wallet_seqno
 
-__all__ = ["Transfer", "Wallet", "format_ton", "needed_nano"]
+__all__ = ["MAX_TRANSFERS", "Transfer", "Wallet", "format_ton", "needed_nano"]
 
 SUBWALLET = 698983191
-MAX_TRANSFERS = 4
+MAX_TRANSFERS = 4  # messages of a v4 wallet at once
 _PAY_FEES_SEPARATELY_IGNORE_ERRORS = 3
 _FEE_MARGIN = 20_000_000
 _TTL_SEC = 120
+_SEED_HEX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,29 @@ class Wallet:
             raise WalletError(f"these {len(listed)} words are no TON mnemonic; check the spelling and order of the 24")
         _, secret = mnemonic_to_wallet_key(listed)
         return cls(Ed25519PrivateKey.from_private_bytes(secret[:32]), workchain=workchain)
+
+    @classmethod
+    def from_key_file(cls, path: Path) -> Self:
+        """The wallet of a file with 24 words or the 64 hex digits of an Ed25519 seed. WalletError."""
+        try:
+            text = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise WalletError(f"can't read the wallet's key: {error}") from error
+        if len(text) != _SEED_HEX:
+            return cls.from_mnemonic(text)
+        try:
+            return cls(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text)))
+        except ValueError as error:
+            raise WalletError(f"{path} holds neither 24 words nor {_SEED_HEX} hex digits") from error
+
+    @classmethod
+    def from_settings(cls, key_file: Path | None, variable: str) -> Self:
+        """The wallet of `key_file`, or where there is none of the words in the environment `variable`. WalletError."""
+        if key_file is not None:
+            return cls.from_key_file(key_file)
+        if not (words := os.environ.get(variable)):
+            raise WalletError(f"the wallet's key is missing: set wallet_key, or {variable}")
+        return cls.from_mnemonic(words)
 
     @staticmethod
     def new_mnemonic() -> str:

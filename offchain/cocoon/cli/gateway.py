@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["gateway"]
 
 _CONFIG = click.Path(dir_okay=False, path_type=Path)
+_BUDGET = click.option("--budget", metavar="TON", help="What may be spent with it in all.")
+_UNLIMITED = click.option("--unlimited", is_flag=True, help="Let it spend whatever the gateway's owner has.")
 
 
 @click.group(invoke_without_command=True)
@@ -69,15 +71,13 @@ def key() -> None:
 
 @key.command()
 @click.argument("name")
-@click.option("--budget", metavar="TON", help="What may be spent with it in all.")
-@click.option("--unlimited", is_flag=True, help="Let it spend whatever the gateway's owner has.")
+@_BUDGET
+@_UNLIMITED
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
 def add(config: Path, name: str, budget: str | None, unlimited: bool, as_json: bool) -> None:
     """Make a key called NAME and show it, this once."""
-    if (budget is None) != unlimited:
-        raise click.UsageError("say either --budget TON or --unlimited")
-    made = _keys(config).add(name, None if budget is None else _nano(budget))
+    made = _keys(config).add(name, _chosen_nano(budget, unlimited))
     click.echo(json.dumps({"name": name, "key": made}) if as_json else made)
 
 
@@ -107,6 +107,17 @@ def revoke(config: Path, name: str) -> None:
     """Refuse the key called NAME from now on."""
     _keys(config).revoke(name)
     click.echo(f"{name} is revoked")
+
+
+@key.command()
+@click.argument("name")
+@_BUDGET
+@_UNLIMITED
+@click.pass_obj
+def budget(config: Path, name: str, budget: str | None, unlimited: bool) -> None:
+    """Change what may be spent with the key called NAME in all, what was spent already included."""
+    _keys(config).set_budget(name, _chosen_nano(budget, unlimited))
+    click.echo(f"{name} may spend {'anything' if budget is None else f'{budget} TON'} in all")
 
 
 async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: bool) -> None:
@@ -156,6 +167,13 @@ def _keys(config: Path) -> KeyStore:
     from ..gateway.settings import GatewaySettings
 
     return KeyStore(open_database(GatewaySettings.from_file(config).database))
+
+
+def _chosen_nano(budget: str | None, unlimited: bool) -> int | None:
+    """The budget in nanoTON, None without a limit; one of both must have been said."""
+    if (budget is None) != unlimited:
+        raise click.UsageError("say either --budget TON or --unlimited")
+    return None if budget is None else _nano(budget)
 
 
 def _nano(text: str) -> int:

@@ -6,7 +6,6 @@ Losing it costs the answers under way; the money still comes back through the wa
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from cocoon_sandbox.boc import to_boc
 
 from ..crypto.statements import Channel as SignedChannel
 from ..errors import ClientError
+from ..sqlite_file import open_sqlite
 from ..stream.receipts import RECEIPT_BYTES, pack_receipt, unpack_receipt
 from ..wire.escrow import Binding, SignedReceipt
 
@@ -96,25 +96,12 @@ class ClientStore:
 
     def __init__(self, path: Path | None = None) -> None:
         """path: None keeps everything in memory, for what may be lost with the process."""
-        try:
-            if path is not None:
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            # streams write from a thread beside the event loop's; the lock makes it one at a time
-            self._lock = threading.Lock()
-            self._db = sqlite3.connect(
-                ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-            elif version != _VERSION:
-                raise ClientError(
-                    f"{path} was written by another version of cocoon ({version}); use that one, or another file"
-                )
-        except (OSError, sqlite3.Error) as error:
-            raise ClientError(f"the client's store {path} can't be used: {error}; choose another file") from error
+        # streams write from a thread beside the event loop's; the lock makes it one at a time
+        self._lock = threading.Lock()
+        self._db = open_sqlite(
+            path, _SCHEMA, _VERSION,
+            of="the client", refusal=ClientError, synchronous="FULL", check_same_thread=False,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
+from ..sqlite_file import open_sqlite
 from .errors import GatewayError
 
 __all__ = ["open_database"]
@@ -26,23 +26,5 @@ CREATE INDEX receipts_by_time ON receipts (created);
 
 def open_database(path: Path | None) -> sqlite3.Connection:
     """path: None keeps everything in memory. GatewayError if the file can't be used."""
-    try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None, timeout=5)
-        db.execute("PRAGMA journal_mode=WAL")
-        # Survives a crash of the process; a power cut may forget the last budget entries, never a voucher.
-        db.execute("PRAGMA synchronous=NORMAL")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;")
-        elif version != _VERSION:
-            raise GatewayError(
-                f"{path} was written by another version of cocoon ({version}); use that, or another file"
-            )
-    except (OSError, sqlite3.Error) as error:
-        raise GatewayError(
-            f"the gateway's database {path} can't be used: {error}; choose another --data-dir"
-        ) from error
-    return db
+    # A power cut may forget the last budget entries, never a voucher: those are the client's store's.
+    return open_sqlite(path, _SCHEMA, _VERSION, of="the gateway", refusal=GatewayError, synchronous="NORMAL")

@@ -76,6 +76,7 @@ class KeyStore:
             raise GatewayError(f"there is no valid key named {name!r}; `cocoon gateway key list` shows them")
 
     def set_budget(self, name: str, budget_nano: int | None) -> None:
+        """What may be spent in all from now on; None: no limit. GatewayError if there is no key of this name."""
         done = self._db.execute("UPDATE keys SET budget_nano = ? WHERE name = ?", (budget_nano, name))
         if done.rowcount == 0:
             raise GatewayError(f"there is no key named {name!r}; `cocoon gateway key list` shows them")

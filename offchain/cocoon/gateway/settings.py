@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
 
 from ..chain.wallet import Wallet
 from ..errors import CocoonError
 from ..rules import parse_address
+from ..settings_checks import check_names, check_needed, flag, table, text, whole
 from ..wire.common import ModelTerms
 from .choice import ChoicePolicy
 from .context import HttpLimits
@@ -74,7 +73,8 @@ class GatewaySettings:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise GatewayError(f"can't read the settings {path}: {error}; docs/gateway.md shows an example") from error
         try:
-            _check_names(given, cls, "")
+            check_names(given, cls)
+            check_needed(given, cls)
             return cls(**{name: _entry(name, value, path.parent) for name, value in given.items()})
         except CocoonError as error:
             raise GatewayError(f"{path}: {error}") from error
@@ -88,58 +88,47 @@ class GatewaySettings:
         return ChoicePolicy(self.max_prices, self.accept_measurements, self.refuse_workers, diversity=self.diversity)
 
     def wallet(self) -> Wallet:
-        """The wallet channels are paid from. GatewayError if there is no key; WalletError if the words are none."""
-        if self.wallet_key is None:
-            words = os.environ.get(MNEMONIC_VARIABLE)
-            if not words:
-                raise GatewayError(f"the wallet's key is missing: set wallet_key, or {MNEMONIC_VARIABLE}")
-            return Wallet.from_mnemonic(words)
-        try:
-            text = self.wallet_key.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise GatewayError(f"can't read the wallet's key: {error}") from error
-        if _HEX64.fullmatch(text):
-            return Wallet(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text)))
-        return Wallet.from_mnemonic(text)
+        """The wallet channels are paid from. WalletError if there is no key or the words are none."""
+        return Wallet.from_settings(self.wallet_key, MNEMONIC_VARIABLE)
 
 
 def _entry(name: str, value: Any, directory: Path) -> Any:
     match name:
         case "network" | "data_dir" | "wallet_key":
-            return directory / Path(_text(name, value)).expanduser()
+            return directory / Path(text(name, value)).expanduser()
         case "registry":
-            return parse_address(_text(name, value), name)
+            return parse_address(text(name, value), name)
         case "report_equivocation" | "private_endpoints":
-            return _truth(name, value)
+            return flag(name, value)
         case "host" | "page_key":
-            return _text(name, value)
+            return text(name, value)
         case "port":
-            return _whole(name, value, 0, 65535)
+            return whole(name, value, 0, 65535)
         case "keep_receipts_days":
-            return _whole(name, value, 1, 36500)
+            return whole(name, value, 1, 36500)
         case "poll_sec" | "diversity":
             return _number(name, value)
         case "models":
-            return {alias: _model_id(f"models.{alias}", found) for alias, found in _table(name, value).items()}
+            return {alias: _model_id(f"models.{alias}", found) for alias, found in table(name, value).items()}
         case "endpoints":
-            return {_index(index): _endpoint(index, found) for index, found in _table(name, value).items()}
+            return {_index(index): _endpoint(index, found) for index, found in table(name, value).items()}
         case "accept_measurements":
             return frozenset(int(_hex(name, entry), 16) for entry in _list(name, value))
         case "refuse_workers":
-            return frozenset(_whole(name, entry, 0, (1 << 64) - 1) for entry in _list(name, value))
+            return frozenset(whole(name, entry, 0, (1 << 64) - 1) for entry in _list(name, value))
     kind = {"max_prices": ModelTerms, "pool": PoolLimits, "market": MarketSettings, "http": HttpLimits}[name]
     return _numbers(name, value, kind)
 
 
 def _numbers(name: str, value: Any, kind: type) -> Any:
     """A table of numbers; what is left out of max_prices counts as this release's own limit."""
-    found = _table(name, value)
-    _check_names(found, kind, f"{name}.", everything=False)
+    found = table(name, value)
+    check_names(found, kind, f"{name}.")
     hints = get_type_hints(kind)
     given = {
         entry: _number(f"{name}.{entry}", number)
         if hints[entry] is float
-        else _whole(f"{name}.{entry}", number, 0, (1 << 63) - 1)
+        else whole(f"{name}.{entry}", number, 0, (1 << 63) - 1)
         for entry, number in found.items()
     }
     if kind is ModelTerms:
@@ -147,44 +136,10 @@ def _numbers(name: str, value: Any, kind: type) -> Any:
     return kind(**given)
 
 
-def _check_names(given: dict[str, Any], kind: Any, prefix: str, *, everything: bool = True) -> None:
-    known = fields(kind)
-    if unknown := sorted(given.keys() - {entry.name for entry in known}):
-        names = ", ".join(entry.name for entry in known)
-        raise GatewayError(f"unknown settings {', '.join(prefix + name for name in unknown)}; known are {names}")
-    needed = [entry.name for entry in known if entry.default is MISSING and entry.default_factory is MISSING]
-    if everything and (absent := [name for name in needed if name not in given]):
-        raise GatewayError(f"{', '.join(absent)} must be set")
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise GatewayError(f"{name} must be a text in quotes, not {value!r}")
-    return value
-
-
-def _truth(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise GatewayError(f"{name} must be true or false, not {value!r}")
-    return value
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise GatewayError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
-    return value
-
-
 def _number(name: str, value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
         raise GatewayError(f"{name} must be a number, at least 0, not {value!r}")
     return float(value)
-
-
-def _table(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise GatewayError(f"{name} must be a table: write [{name}] and its entries below")
-    return value
 
 
 def _list(name: str, value: Any) -> list[Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from ..errors import CocoonError
+from ..settings_checks import check_names, text, whole
 from .budgets import BudgetLimits
 from .errors import BotError
 
@@ -49,14 +51,12 @@ class BotSettings:
                 given = tomllib.load(file)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise BotError(f"can't read the settings {path}: {error}; docs/telegram.md shows an example") from error
-        known = [entry.name for entry in fields(cls)]
-        if unknown := sorted(given.keys() - set(known)):
-            raise BotError(f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(known)}")
         if "market" not in given:
             raise BotError(f"{path}: market must be set: the file with the settings of the bot's purchases")
         try:
+            check_names(given, cls)
             return cls(**{name: _entry(name, value, path.parent) for name, value in given.items()})
-        except BotError as error:
+        except CocoonError as error:
             raise BotError(f"{path}: {error}") from error
 
     @property
@@ -67,23 +67,23 @@ class BotSettings:
 def _entry(name: str, value: Any, directory: Path) -> Any:
     match name:
         case "market" | "token_file":
-            return directory / Path(_text(name, value)).expanduser()
+            return directory / Path(text(name, value)).expanduser()
         case "model":
-            return _text(name, value)
+            return text(name, value)
         case "bot_api":
-            if not _URL.fullmatch(_text(name, value)):
+            if not _URL.fullmatch(text(name, value)):
                 raise BotError(f"bot_api must be the address of a Bot API server, not {value!r}")
             return value.rstrip("/")
         case "users":
             if not isinstance(value, list):
                 raise BotError("users must be a list of Telegram's user numbers; the bot tells strangers theirs")
-            return frozenset(_whole("users", entry, 1, 1 << 62) for entry in value)
+            return frozenset(whole("users", entry, 1, 1 << 62) for entry in value)
         case "budgets":
             if not isinstance(value, dict) or not all(user.isdecimal() for user in value):
                 raise BotError("budgets must be a table of Telegram's user numbers and nanoTON a day")
-            return {int(user): _whole(f"budgets.{user}", nano, 0, _MOST_NANO) for user, nano in value.items()}
+            return {int(user): whole(f"budgets.{user}", nano, 0, _MOST_NANO) for user, nano in value.items()}
         case "user_day_nano" | "all_day_nano":
-            return _whole(name, value, 0, _MOST_NANO)
+            return whole(name, value, 0, _MOST_NANO)
         case "edit_sec":
             return _number(name, value, 1.0, 60.0)  # Telegram's own limit for one chat
         case "answer_sec":
@@ -91,19 +91,7 @@ def _entry(name: str, value: Any, directory: Path) -> Any:
     least, most = {
         "max_tokens": (1, 1 << 20), "context_turns": (0, 1000), "context_bytes": (0, 1 << 20), "at_once": (1, 10_000),
     }[name]  # fmt: skip
-    return _whole(name, value, least, most)
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise BotError(f"{name} must be a text in quotes, not {value!r}")
-    return value
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise BotError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
-    return value
+    return whole(name, value, least, most)
 
 
 def _number(name: str, value: Any, least: float, most: float) -> float:
