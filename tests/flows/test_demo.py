@@ -62,6 +62,15 @@ def test_demo_any_prompt_is_answered_paid_and_faults_are_punished() -> None:
     (claimed,) = [tx for tx in figures["transactions"] if tx["hash"] == figures["claim_transaction"]]
     assert (claimed["name"], claimed["what"].split(":")[0]) == ("Escrow", "ClaimVoucher")
 
+    # vectors of three texts from another worker, by the same SDK: the first two texts mean the same
+    assert figures["embedding_dimensions"] == 384
+    alike, *apart = figures["embedding_likeness"]
+    assert alike > 0.6 > 0.3 > max(apart)
+    assert figures["embedding_tokens"] == 26
+    assert figures["embedding_fee_nano"] > 0
+    assert figures["embedding_receipt_checks"]["signature"]
+    assert figures["embedding_model_id"] != figures["model_id"]
+
     # both workers' keys were attested, by documents that were posted once
     assert figures["measurement"] == f"{Simulation(b'any seed').measurement:064x}"
     assert figures["tcb_status"] == "UpToDate"

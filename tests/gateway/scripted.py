@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,6 +68,7 @@ class ScriptedBackend:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: int = 0
     finish_reason: str = "stop"
+    vectors: Any = None
 
     def models(self) -> list[Model]:
         terms = TERMS if self.workers else None
@@ -80,8 +83,10 @@ class ScriptedBackend:
         self.bodies.append(body)
         if "input" in body:
             usage = Usage(2 * len(body["input"]), 0, 0)
-            vectors = [[float(len(text)), 0.5] for text in body["input"]]
-            yield Finished("stop", {"embeddings": vectors}, usage, price(usage, TERMS), make_proof(usage))
+            packed = [struct.pack("<2f", len(text), 0.5) for text in body["input"]]
+            vectors = [base64.b64encode(vector).decode() for vector in packed]
+            body = {"embeddings": vectors if self.vectors is None else self.vectors}
+            yield Finished("stop", body, usage, price(usage, TERMS), make_proof(usage))
             return
         text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
         words = [word + " " for word in text.split()][: body["max_tokens"]]

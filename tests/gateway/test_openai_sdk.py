@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import struct
+from typing import Any
 
 import aiohttp
 import openai
@@ -107,6 +108,29 @@ async def test_embeddings_float_and_packed_are_the_same_numbers() -> None:
             async with session.post(f"{gateway.base_url}/embeddings", json=asked) as answer:
                 packed = (await answer.json())["data"][0]["embedding"]
         assert struct.unpack("<2f", base64.b64decode(packed)) == (3.0, 0.5)
+
+
+async def test_many_texts_are_asked_for_in_parts_and_come_back_in_order() -> None:
+    backend = ScriptedBackend()
+    async with served(backend) as gateway, gateway.client() as client:
+        texts = ["x" * (n + 1) for n in range(20)]
+        raw = await client.embeddings.with_raw_response.create(model=EMBEDDER, input=texts)
+        assert [entry.embedding[0] for entry in raw.parse().data] == [len(text) for text in texts]
+        assert sorted(len(body["input"]) for body in backend.bodies) == [4, 8, 8]
+        receipts = raw.headers["X-Cocoon-Receipt"].split(", ")
+        assert len(set(receipts)) == 3
+        for receipt in receipts:
+            assert await client.get(f"/receipts/{receipt}", cast_to=object)
+
+
+@pytest.mark.parametrize(
+    "vectors", [[], "AAAA", ["AAAAAA=="] * 2, [1], ["AAAA"], [""], ["!"], ["AADAfw=="], ["AACAfw=="], [[0.5]]]
+)
+async def test_answer_that_holds_no_vector_for_each_text_is_an_upstream_failure(vectors: Any) -> None:
+    async with served(ScriptedBackend(vectors=vectors)) as gateway, gateway.client() as client:
+        with pytest.raises(openai.APIStatusError, match="holds no embeddings") as refused:
+            await client.embeddings.create(model=EMBEDDER, input=["abc"])
+        assert refused.value.status_code == 502
 
 
 async def test_models_list_has_live_prices_and_workers() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import gguf
 import numpy as np
-import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 from numpy_bert import embed
 from tiny import TEMPLATE, tiny_config, tiny_tokenizer, tiny_weights
+from tiny_bert import write_bert
 
 from cocoon.cli import main
 from cocoon.kernels.builders.blueprint import BuildOptions
@@ -26,7 +26,7 @@ from cocoon.kernels.builders.vocabulary import tokenizer_from_json
 from cocoon.kernels.bundle.safetensors import write
 from cocoon.kernels.engine.model import Model
 from cocoon.kernels.engine.tokenizer import Tokenizer
-from cocoon.kernels.errors import InvalidRequest, ModelFormatError, UnsupportedModel
+from cocoon.kernels.errors import InvalidRequest, ModelFormatError, PromptTooLong, UnsupportedModel
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"layers": 1},
@@ -220,49 +220,6 @@ def test_folder_of_another_kind_of_model_is_refused_with_the_reason(
         blueprint_from_folder(tmp_path / "f", licence="MIT")
 
 
-BERT = {
-    "model_type": "bert", "hidden_act": "gelu", "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2,
-    "intermediate_size": 24, "vocab_size": 12, "max_position_embeddings": 64, "layer_norm_eps": 1e-12,
-}  # fmt: skip
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "hello", "world", "##s", "a", "b", "c", "!", "?"]
-
-
-def write_bert(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
-    random = np.random.default_rng(4)
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (12, 16),
-        "embeddings.position_embeddings.weight": (64, 16),
-        "embeddings.token_type_embeddings.weight": (2, 16),
-    }
-    here = "encoder.layer.0"
-    for name, rows, columns in (
-        ("attention.self.query", 16, 16), ("attention.self.key", 16, 16), ("attention.self.value", 16, 16),
-        ("attention.output.dense", 16, 16), ("intermediate.dense", 24, 16), ("output.dense", 16, 24),
-    ):  # fmt: skip
-        shapes |= {f"{here}.{name}.weight": (rows, columns), f"{here}.{name}.bias": (rows,)}
-    for name in ("embeddings.LayerNorm", f"{here}.attention.output.LayerNorm", f"{here}.output.LayerNorm"):
-        shapes |= {f"{name}.weight": (16,), f"{name}.bias": (16,)}
-    (folder / "1_Pooling").mkdir(parents=True)
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    (folder / "config.json").write_text(json.dumps(BERT))
-    (folder / "tokenizer.json").write_text(
-        json.dumps(
-            {
-                "normalizer": {"type": "BertNormalizer", "lowercase": True},
-                "pre_tokenizer": {"type": "BertPreTokenizer"},
-                "model": {
-                    "type": "WordPiece",
-                    "unk_token": "[UNK]",
-                    "vocab": {word: i for i, word in enumerate(WORDS)},
-                },
-            }
-        )
-    )
-    weights = {name: random.standard_normal(shape, np.float32) * 0.3 for name, shape in shapes.items()}
-    write(folder / "model.safetensors", weights)
-    return weights
-
-
 def test_encoder_gives_the_reference_vectors_whatever_padding_and_company(tmp_path: Path) -> None:
     weights = write_bert(tmp_path / "f")
     blueprint = blueprint_from_folder(tmp_path / "f", name="encoder", licence="MIT")
@@ -278,8 +235,9 @@ def test_encoder_gives_the_reference_vectors_whatever_padding_and_company(tmp_pa
     for text, row in zip(texts, found, strict=True):
         np.testing.assert_allclose(model.map_texts([text])[0]["embedding"][0], row, atol=1e-6)
     assert abs(found[0] @ found[1]) < 0.999
-    long = model.map_texts(["hello " * 500])[1]
-    assert long == 32  # cut to the longest program there is for this model
+    assert model.map_texts(["hello " * 30])[1] == 32  # the longest program there is for this model
+    with pytest.raises(PromptTooLong, match="33 tokens but at most 32"):
+        model.count_texts(["hello", "hello " * 31])
     for wrong in ([], ["\ud800"], ["x"] * 300):
         with pytest.raises(InvalidRequest):
             model.map_texts(wrong)

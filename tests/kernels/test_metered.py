@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tiny import tiny_tokenizer
 
-from cocoon.agent.kernel import Began, Ended, EngineKernel, Piece
+from cocoon.agent.engine_kernel import EngineKernel
+from cocoon.agent.kernel import Began, Ended, Piece
 from cocoon.kernels.bundle.loader import open_bundle
 from cocoon.kernels.engine.batcher import Batcher, Event
 from cocoon.kernels.engine.request import Finished, GenerateRequest, Metering, Started, Token

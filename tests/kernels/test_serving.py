@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cocoon.agent.engine_kernel import EngineKernel
 from cocoon.agent.errors import SetupError
-from cocoon.agent.kernel import EngineKernel
 from cocoon.agent.main import load_kernel
 from cocoon.kernels.bundle.loader import model_id_of
 from cocoon.kernels.errors import RequestError

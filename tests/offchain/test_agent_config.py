@@ -11,8 +11,9 @@ from pytoniq_core import Address
 from cocoon.agent import settings
 from cocoon.agent.compute import Limits, affordable_tokens
 from cocoon.agent.config import AgentConfig
+from cocoon.agent.engine_kernel import EngineKernel
 from cocoon.agent.errors import SetupError
-from cocoon.agent.kernel import EngineKernel, Result
+from cocoon.agent.kernel import Result
 from cocoon.agent.main import load_kernel, main
 from cocoon.agent.platform import AttestationSettings
 from cocoon.chain.wallet import Wallet

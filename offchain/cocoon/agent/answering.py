@@ -135,10 +135,11 @@ class Answering:
         if int.from_bytes(self._desk.kernel.model_id, "big") != self._channel.proven.binding.model_id:
             raise StreamRejected("unknown_model", "the channel is for a model this worker does not run")
         try:
-            asked = self._desk.kernel.asked_tokens(body) or self._desk.limits.default_tokens
+            asked = self._desk.kernel.asked_tokens(body)
         except RequestError as error:
             raise StreamRejected("malformed", str(error)) from error
-        return min(asked, self._desk.limits.max_tokens)
+        limits = self._desk.limits
+        return min(limits.default_tokens if asked is None else asked, limits.max_tokens)
 
     async def _start(self, body: dict[str, Any], most: int) -> None:
         """Begins once the prompt is paid for. How long it is only the kernel can tell, so the first try is a guess."""
@@ -171,7 +172,7 @@ class Answering:
                 self._events.appendleft(event)
                 return
             ledger.drop(self._entry)
-            if metering.most(event.tokens) == 0:
+            if not metering.pays_for(event.tokens, min(1, most)):
                 raise StreamRejected("fee_too_low", f"{self._max_fee} nanoTON do not pay for the prompt and a token")
             guess = event.tokens
 

@@ -46,12 +46,12 @@ class Answered:
     fee_nano: int
 
 
-@dataclass(frozen=True, slots=True)
 class Refused(Exception):
     """The request is its client's fault."""
 
-    reason: RejectReason
-    note: str
+    def __init__(self, reason: RejectReason, note: str) -> None:
+        super().__init__(f"{reason.name}: {note}")
+        self.reason, self.note = reason, note
 
 
 def affordable_tokens(terms: ModelTerms, prompt_tokens: int, max_fee_nano: int) -> int | None:
@@ -80,10 +80,11 @@ async def compute(
         raise Refused(RejectReason.UNKNOWN_MODEL, "the channel is for a model this agent does not run")
     try:
         prompt_tokens = await asyncio.to_thread(kernel.count_tokens, request.body)
-        asked = kernel.asked_tokens(request.body) or limits.default_tokens
-        payable = affordable_tokens(terms, prompt_tokens, max_fee_nano)
-        if payable is not None and payable < 1:
+        asked = kernel.asked_tokens(request.body)
+        asked = limits.default_tokens if asked is None else asked
+        if price(Usage(prompt_tokens, 0, min(1, asked)), terms) > max_fee_nano:
             raise Refused(RejectReason.FEE_TOO_LOW, f"{max_fee_nano} nanoTON do not pay for the prompt and one token")
+        payable = affordable_tokens(terms, prompt_tokens, max_fee_nano)
         allowed = min(asked, limits.max_tokens, asked if payable is None else payable)
         result = await _run(kernel, request, allowed, max(limits.least_sec, seconds - limits.reserve_sec), owner)
     except PromptTooLong as error:

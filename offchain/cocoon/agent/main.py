@@ -24,10 +24,12 @@ from ..signer.errors import SignerError
 from ..signer.launch import ensure_signer
 from .agent import Agent, Pace, Streaming
 from .config import AgentConfig
+from .engine_kernel import EngineKernel
 from .errors import SetupError
 from .journal import Journal
-from .kernel import EngineKernel, Kernel
+from .kernel import Kernel
 from .platform import evidence_banner, make_platform
+from .texts_kernel import TextsKernel
 from .upkeep import Offer
 from .vouchers import VoucherBook
 
@@ -132,11 +134,9 @@ def _load_bundle(spec: str, progress: ProgressCallback) -> Kernel:
         folder, build_id = shelved.folder, shelved.build_id
     host = KernelHost(Order(folder, build_id, compiled=compiled_dir(), strict=sys.platform == "linux"))
     host.load(progress)
-    if host.about["kind"] != "generate":
-        raise SetupError(f"{folder} is a {host.about['kind']} model; agents serve generate models so far")
     for right in host.about["enforced"]:
         _log.info("the kernel's process: %s", right)
-    return EngineKernel(host)
+    return EngineKernel(host) if host.about["kind"] == "generate" else TextsKernel(host)
 
 
 def main(config: AgentConfig, progress: ProgressCallback = silent) -> int:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.compute import Limits
-from ..agent.kernel import Ended, EngineKernel, Event, Piece, StreamKernel
+from ..agent.engine_kernel import EngineKernel
+from ..agent.kernel import Ended, Event, Piece, StreamKernel
 from ..agent.serving import StreamSettings
 from ..client.store import ClientStore
 from ..client.stream import Delta, FastChannel

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 
-from ..agent.config import DEFAULT_TERMS
 from ..attestation.pcs import TcbStatus
 from ..chain.trace import trace
 from ..chain.wallet import format_ton
@@ -17,7 +15,7 @@ from ..wire.escrow import RejectReason
 from .enrollment import read_enrollment
 from .preparing import MODEL
 from .scene import JOB_SEC, MAX_FEE_NANO, SYSTEM, Scene
-from .stage import AgentProcess, DemoFailed, free_address
+from .stage import AgentProcess, DemoFailed
 
 __all__ = ["forced_job", "serving_agent"]
 
@@ -27,17 +25,7 @@ async def serving_agent(scene: Scene) -> AsyncIterator[AgentProcess]:
     """Worker A's agent, attested and on offer, for the time of the context."""
     stage, bill = scene.stage, scene.bill
     bill.act("Worker A's agent starts: its keys are attested, its offer goes on chain")
-    listen = free_address()
-    settings = {
-        "registry": scene.deployment.registry.to_str(is_user_friendly=False),
-        "worker_index": scene.a.index,
-        "kernel": MODEL,
-        "listen": listen,
-        "endpoint": f"http://{listen}",
-        "terms": asdict(DEFAULT_TERMS),
-        "attestation": {"source": "simulated", "seed": scene.seed, "allow_simulated_tee": True},
-    }
-    async with stage.agent("worker-a", settings, scene.a.operator) as agent:
+    async with scene.agent("worker-a", scene.a, MODEL) as agent:
         found = await stage.until_serving(agent, scene.a.address, scene.model_id)
         terms = found.models[scene.model_id]
         bill.say(f"model {scene.model_id:064x}")

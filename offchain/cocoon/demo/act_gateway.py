@@ -1,8 +1,10 @@
-"""The last act: OpenAI's official SDK streams an answer through the gateway, paid by vouchers, claimed on the chain."""
+"""The gateway: OpenAI's official SDK streams an answer through the gateway, paid by vouchers, claimed on the chain."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,14 @@ from ..gateway.sandbox import Market, staged_gateway
 from ..gateway.serve import Gateway
 from ..gateway.verify import check_offline, check_on_chain
 from ..wire.common import PaymentReason
-from .preparing import MODEL
+from .preparing import EMBEDDER, MODEL
 from .scene import SYSTEM, Scene
 from .stage import AgentProcess, DemoFailed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["stream_through_gateway"]
+__all__ = ["OpenGateway", "fetch_receipt", "open_gateway", "stream_an_answer"]
 
 _ALL = 1 << 20
 _SHARED_BY = 1000
@@ -46,39 +48,56 @@ class _Claim:
     transaction: str
 
 
-async def stream_through_gateway(scene: Scene, agent: AgentProcess, prompt: str, max_tokens: int) -> None:
-    """Answers over one channel: the first is streamed and claimed, the others use up what it had prepaid."""
+@dataclass(frozen=True, slots=True)
+class OpenGateway:
+    """client: OpenAI's SDK with a key of the gateway's. wallet: pays for its channels. agent: worker A's."""
+
+    gateway: Gateway
+    client: AsyncOpenAI
+    wallet: Wallet
+    agent: AgentProcess
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(scene: Scene, agent: AgentProcess) -> AsyncIterator[OpenGateway]:
+    """The gateway, and who asks it, for the time of the context."""
     from openai import AsyncOpenAI
 
-    stage, bill = scene.stage, scene.bill
-    bill.act("cocoon gateway: OpenAI's official SDK, with another base_url, streams an answer")
-    wallet = await stage.wallet(5)
-    bill.name(wallet.address, "gateway's wallet")
+    scene.bill.act("cocoon gateway: OpenAI's official SDK, with another base_url, streams an answer")
+    wallet = await scene.stage.wallet(5)
+    scene.bill.name(wallet.address, "gateway's wallet")
     model_id = f"{scene.model_id:064x}"
-    market = Market(stage, scene.deployment, scene.a.index, model_id, agent)
-    before = await _balances(scene, wallet)
+    market = Market(scene.stage, scene.deployment, scene.a.index, model_id, agent)
+    names = {MODEL: model_id, EMBEDDER: f"{scene.embedder_id:064x}"}
     async with (
-        staged_gateway(market, {MODEL: model_id}, wallet=wallet) as (gateway, key),
+        staged_gateway(market, names, wallet=wallet) as (gateway, key),
         AsyncOpenAI(base_url=gateway.base_url, api_key=key, max_retries=0) as client,
     ):
-        _introduce(scene, gateway)
-        first = await _ask(client, prompt, max_tokens)
-        (held,) = gateway.pool.channels
-        bill.name(held.channel.address, "Escrow")
-        bill.record("OpenEscrow: the gateway's channel", await _caused(scene, wallet, held))
-        bill.quote(prompt, first.text)
-        checks = await _show_receipt(scene, client, first)
-        claim = await _claim(scene, held)
-        answers = [first, *await _use_up(client, claim.nano - first.fee_nano, max_tokens)]
-        fees = sum(answer.fee_nano for answer in answers)
-        bill.say(f"{len(answers) - 1} more answers over the same channel, {format_ton(fees)} in all: no transactions")
-        gateway.pool.retire(scene.a.index)
-        async with asyncio.timeout(_SETTLED_SEC):
-            while gateway.pool.channels:
-                agent.check()
-                await stage.chain.next_block()
-        closing = await _caused(scene, wallet, held)
-        bill.record("CloseCooperative: the rest of the deposit comes back", closing)
+        yield OpenGateway(gateway, client, wallet, agent)
+
+
+async def stream_an_answer(scene: Scene, market: OpenGateway, prompt: str, max_tokens: int) -> None:
+    """Answers over one channel: the first is streamed and claimed, the others use up what it had prepaid."""
+    stage, bill, gateway, client, wallet = scene.stage, scene.bill, market.gateway, market.client, market.wallet
+    before = await _balances(scene, wallet)
+    _introduce(scene, gateway)
+    first = await _ask(client, prompt, max_tokens)
+    (held,) = gateway.pool.channels
+    bill.name(held.channel.address, "Escrow")
+    bill.record("OpenEscrow: the gateway's channel", await _caused(scene, wallet, held))
+    bill.quote(prompt, first.text)
+    checks = await _show_receipt(scene, client, first)
+    claim = await _claim(scene, held)
+    answers = [first, *await _use_up(client, claim.nano - first.fee_nano, max_tokens)]
+    fees = sum(answer.fee_nano for answer in answers)
+    bill.say(f"{len(answers) - 1} more answers over the same channel, {format_ton(fees)} in all: no transactions")
+    gateway.pool.retire(scene.a.index)
+    async with asyncio.timeout(_SETTLED_SEC):
+        while gateway.pool.channels:
+            market.agent.check()
+            await stage.chain.next_block()
+    closing = await _caused(scene, wallet, held)
+    bill.record("CloseCooperative: the rest of the deposit comes back", closing)
     received = claim.nano + _paid(scene, closing)
     if received != max(fees, claim.nano):
         raise DemoFailed(f"worker A got {received} nanoTON for answers of {fees} and a voucher of {claim.nano}")
@@ -108,7 +127,8 @@ def _introduce(scene: Scene, gateway: Gateway) -> None:
     scene.bill.say(f"base_url {gateway.base_url}; where worker A listens was read from the chain")
     facts = gateway.market.facts
     for worker in () if facts is None else facts.workers:
-        if (reason := gateway.market.why_not(worker, scene.model_id)) is not None:
+        reason = gateway.market.why_not(worker, scene.model_id)
+        if worker.index != scene.c.index and reason is not None:
             scene.bill.say(f"worker {worker.index} is not asked: {reason}")
 
 
@@ -142,17 +162,21 @@ async def _caused(scene: Scene, wallet: Wallet, held: Held) -> list[ChainTransac
 
 
 async def _show_receipt(scene: Scene, client: AsyncOpenAI, answer: _Answer) -> dict[str, bool | None]:
-    """Fetched as anybody with the key would, and checked without the gateway."""
-    document = await client.get(f"/receipts/{answer.receipt}", cast_to=object)
-    proof = Proof.from_json(document)
-    checks = [*check_offline(proof), *await check_on_chain(proof, scene.stage.chain)]
-    if any(check.holds is False for check in checks):
-        raise DemoFailed(f"the receipt does not hold: {checks}")
+    proof, checks = await fetch_receipt(scene, client, answer.receipt)
     scene.bill.say(
         f"receipt {answer.receipt}: {proof.usage.prompt} prompt and {proof.usage.completion} completion tokens, fee "
         f"{format_ton(proof.fee_nano)}, signed by the enclave's session key; it came in {answer.pieces} pieces"
     )
-    return {check.name: check.holds for check in checks}
+    return checks
+
+
+async def fetch_receipt(scene: Scene, client: AsyncOpenAI, receipt: str) -> tuple[Proof, dict[str, bool | None]]:
+    """Fetched as anybody with the key would, and checked without the gateway. DemoFailed if it does not hold."""
+    proof = Proof.from_json(await client.get(f"/receipts/{receipt}", cast_to=object))
+    checks = [*check_offline(proof), *await check_on_chain(proof, scene.stage.chain)]
+    if any(check.holds is False for check in checks):
+        raise DemoFailed(f"the receipt does not hold: {checks}")
+    return proof, {check.name: check.holds for check in checks}
 
 
 async def _use_up(client: AsyncOpenAI, prepaid_nano: int, max_tokens: int) -> list[_Answer]:

@@ -50,9 +50,10 @@ async def deploy(scene: Scene) -> None:
 
 
 async def register(scene: Scene) -> None:
-    scene.bill.act("Two workers register with stake and miss bond")
+    scene.bill.act("Three workers register with stake and miss bond")
     scene.a = await _register(scene, "worker A")
     scene.b = await _register(scene, "worker B")
+    scene.c = await _register(scene, "worker C")
 
 
 async def _register(scene: Scene, name: str) -> WorkerSide:

@@ -1,9 +1,11 @@
-"""What all acts of the story share: the stage, the network's rules, the two workers, and the bill."""
+"""What all acts of the story share: the stage, the network's rules, the workers, and the bill."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
@@ -18,8 +20,8 @@ from ..kernels.shelf import find_bundle
 from ..registration import Registered
 from ..wire.worker import WorkerStorage
 from .playbill import Playbill
-from .preparing import MODEL
-from .stage import TON, DemoFailed, Stage
+from .preparing import EMBEDDER, MODEL
+from .stage import TON, AgentProcess, DemoFailed, Stage, free_address
 
 __all__ = ["JOB_SEC", "MAX_FEE_NANO", "SYSTEM", "Scene", "WorkerSide"]
 
@@ -57,10 +59,12 @@ class Scene:
     # the second worker has no agent: this program holds its key, and is its dishonest operator
     rogue_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     model_id: int = field(default_factory=lambda: int.from_bytes(find_bundle(MODEL).model_id, "big"))
+    embedder_id: int = field(default_factory=lambda: int.from_bytes(find_bundle(EMBEDDER).model_id, "big"))
     rules: Rules = field(init=False)
     deployment: Deployment = field(init=False)
     a: WorkerSide = field(init=False)
     b: WorkerSide = field(init=False)
+    c: WorkerSide = field(init=False)
     client_wallet: Wallet = field(init=False)
 
     @property
@@ -73,6 +77,22 @@ class Scene:
         if data is None:
             raise DemoFailed("the worker's contract is gone")
         return WorkerStorage.from_cell(data)
+
+    @contextlib.asynccontextmanager
+    async def agent(self, name: str, side: WorkerSide, kernel: str) -> AsyncIterator[AgentProcess]:
+        """The worker's agent with a model of the shelf, as a process of its own, for the time of the context."""
+        listen = free_address()
+        settings = {
+            "registry": self.deployment.registry.to_str(is_user_friendly=False),
+            "worker_index": side.index,
+            "kernel": kernel,
+            "listen": listen,
+            "endpoint": f"http://{listen}",
+            "terms": asdict(DEFAULT_TERMS),
+            "attestation": {"source": "simulated", "seed": self.seed, "allow_simulated_tee": True},
+        }
+        async with self.stage.agent(name, settings, side.operator) as agent:
+            yield agent
 
     def client(self) -> Client:
         store = self.stage.home / "client.sqlite"

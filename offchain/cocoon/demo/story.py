@@ -10,8 +10,9 @@ from rich.console import Console
 
 from .act_faults import equivocation, silence
 from .act_forced import forced_job, serving_agent
-from .act_gateway import stream_through_gateway
+from .act_gateway import open_gateway, stream_an_answer
 from .act_network import deploy, register
+from .act_vectors import embed_texts, embedding_agent
 from .playbill import Playbill
 from .scene import Scene
 from .stage import Stage
@@ -28,9 +29,11 @@ async def play(prompt: str, max_tokens: int, console: Console) -> dict[str, Any]
             scene = Scene(stage, bill)
             await deploy(scene)
             await register(scene)
-            async with serving_agent(scene) as agent:
+            async with serving_agent(scene) as chatting, embedding_agent(scene) as embedding:
                 await forced_job(scene, prompt, max_tokens)
                 await silence(scene)
                 await equivocation(scene)
-                await stream_through_gateway(scene, agent, prompt, max_tokens)
+                async with open_gateway(scene, chatting) as market:
+                    await stream_an_answer(scene, market, prompt, max_tokens)
+                    await embed_texts(scene, market, embedding)
     return {**bill.figures, "transactions": bill.transactions}

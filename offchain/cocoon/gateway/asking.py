@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -48,6 +49,38 @@ class Asking:
             yield fees
         finally:
             self._settle(self._reserved, 0)  # of answers that were never begun
+
+    async def answer_all(
+        self,
+        bodies: Sequence[dict[str, Any]],
+        fees: Sequence[int],
+        receipts: Sequence[str],
+        take: Callable[[int, Delta | Finished], Awaitable[None]],
+        *,
+        at_once: int,
+    ) -> None:
+        """All bodies, `at_once` of them together; `take` gets the index of each event's body. The first failure ends
+        the others and is raised itself, not in a group. ApiError 504 if it takes too long.
+        """
+        turns = asyncio.Semaphore(at_once)
+
+        async def one(index: int) -> None:
+            async with turns, aclosing(self.answer(bodies[index], fees[index], receipts[index])) as said:  # type: ignore[type-var]
+                async for piece in said:
+                    await take(index, piece)
+
+        try:
+            async with asyncio.timeout(self._context.limits.request_sec):
+                if len(bodies) == 1:
+                    await one(0)
+                    return
+                async with asyncio.TaskGroup() as group:
+                    for index in range(len(bodies)):
+                        group.create_task(one(index))
+        except TimeoutError as error:
+            raise ApiError(504, "server_error", "The answer took too long.", code="timeout") from error
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def answer(self, body: dict[str, Any], max_fee: int, receipt_id: str) -> AsyncIterator[Delta | Finished]:
         """The backend's events. However it ends, the reservation is settled, for what it may have cost at most."""

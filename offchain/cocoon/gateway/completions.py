@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from aiohttp import web
 from .answers import CHAT, DONE, TEXT, Conversation, event
 from .asking import Asking
 from .backend import Delta, Finished
-from .context import CONTEXT, Context, api_key, find_model, json_body
+from .context import CONTEXT, Context, api_key, check_room, find_model, json_body
 from .errors import ApiError
 from .keys import ApiKey
 from .live import LiveRequest
@@ -43,8 +42,7 @@ async def converse(request: web.Request, key: ApiKey, *, chat: bool) -> web.Stre
     model = find_model(context, question.model)
     receipts = tuple(new_receipt_id() for _ in question.bodies)
     made = Conversation(CHAT if chat else TEXT, question.model, question.seed, receipts)
-    if len(context.board.live) >= context.limits.at_once:
-        raise ApiError(503, "server_error", "The gateway is busy; try again.", code="overloaded", retry=True)
+    check_room(context)
     with context.board.request(request.path, question.model, key.name) as live:
         live.receipts = receipts
         job = _Job(context, made, question, Asking(context, key, model.model_id, live), live)
@@ -58,7 +56,6 @@ class _Job:
         default = context.limits.default_max_tokens
         self._bodies = tuple({"max_tokens": default, **body} for body in question.bodies)
         self._made, self._question, self._asking, self._live = made, question, asking, live
-        self._seconds = context.limits.request_sec
 
     async def whole(self) -> web.Response:
         """Every choice, then one document."""
@@ -114,32 +111,7 @@ class _Job:
         return response
 
     async def _all(self, take: Callable[[int, Delta | Finished], Awaitable[None]], fees: list[int]) -> None:
-        """All choices at once; the first failure ends the others. ApiError 504 if it takes too long."""
-
-        async def one(index: int) -> None:
-            answer = self._asking.answer(self._bodies[index], fees[index], self._made.receipts[index])
-            async with aclosing(answer) as said:  # type: ignore[type-var]
-                async for piece in said:
-                    await take(index, piece)
-
-        try:
-            async with asyncio.timeout(self._seconds):
-                if len(fees) == 1:
-                    await one(0)
-                else:
-                    await _together([one(index) for index in range(len(fees))])
-        except TimeoutError as error:
-            raise ApiError(504, "server_error", "The answer took too long.", code="timeout") from error
+        await self._asking.answer_all(self._bodies, fees, self._made.receipts, take, at_once=len(fees))
 
     def _headers(self) -> dict[str, str]:
         return {RECEIPT_HEADER: ", ".join(self._made.receipts)}
-
-
-async def _together(works: list[Coroutine[Any, Any, None]]) -> None:
-    """The first failure ends the others and is raised itself, not in a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None

@@ -17,7 +17,7 @@ from .keys import ApiKey, KeyStore
 from .live import LiveBoard
 from .metrics import GatewayMetrics
 
-__all__ = ["CONTEXT", "Context", "HttpLimits", "api_key", "find_model", "json_body"]
+__all__ = ["CONTEXT", "Context", "HttpLimits", "api_key", "check_room", "find_model", "json_body"]
 
 _BEARER = "bearer "
 
@@ -64,6 +64,12 @@ def api_key(request: web.Request) -> ApiKey:
     if found is None:
         raise unauthorized("Incorrect API key provided: unknown here, or revoked. Ask the gateway's owner for one.")
     return found
+
+
+def check_room(context: Context) -> None:
+    """ApiError 503 while as many requests as may be are under way."""
+    if len(context.board.live) >= context.limits.at_once:
+        raise ApiError(503, "server_error", "The gateway is busy; try again.", code="overloaded", retry=True)
 
 
 async def json_body(request: web.Request) -> Mapping[str, Any]:

@@ -1,72 +1,86 @@
-"""`/v1/embeddings`: `map` kernels, asked `{"input": [texts]}`, which answer `{"embeddings": [[...], ...]}`."""
+"""`/v1/embeddings`: `map` kernels, asked `{"input": [texts]}`, which answer `{"embeddings": [...]}`: each vector as
+base64 of 32-bit floats, little-endian, which is what the official SDKs ask for by themselves.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import binascii
 import math
 import struct
-from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
 from .answers import usage_of
 from .asking import Asking
-from .backend import Finished
+from .backend import Delta, Finished
 from .completions import RECEIPT_HEADER
-from .context import CONTEXT, api_key, find_model, json_body
-from .errors import ApiError, upstream_failed
+from .context import CONTEXT, api_key, check_room, find_model, json_body
+from .errors import upstream_failed
 from .questions import embedding_texts
 from .receipts import new_receipt_id
 
 __all__ = ["embeddings"]
 
+_TEXTS_PER_REQUEST = 8  # vectors of 1,400 numbers still fit into one answer
+_REQUESTS_AT_ONCE = 4
+_FLOAT_BYTES = 4
+
 
 async def embeddings(request: web.Request) -> web.Response:
-    """ApiError if the texts, or what the worker makes of them, are not what they should be."""
+    """ApiError if the texts, or what the workers make of them, are not what they should be."""
     context, key = request.app[CONTEXT], api_key(request)
     name, texts, packed = embedding_texts(await json_body(request))
     model = find_model(context, name)
-    receipt_id, body, end = new_receipt_id(), {"input": texts}, None
+    check_room(context)
+    parts = [texts[at : at + _TEXTS_PER_REQUEST] for at in range(0, len(texts), _TEXTS_PER_REQUEST)]
+    bodies = [{"input": part} for part in parts]
+    receipts = tuple(new_receipt_id() for _ in parts)
+    ends: dict[int, Finished] = {}
+
+    async def take(index: int, said: Delta | Finished) -> None:
+        if isinstance(said, Finished):
+            ends[index] = said
+
     with context.board.request(request.path, name, key.name) as live:
-        live.receipts = (receipt_id,)
+        live.receipts = receipts
         asking = Asking(context, key, model.model_id, live)
-        try:
-            async with asyncio.timeout(context.limits.request_sec):
-                with asking.reserve([body]) as (fee,):
-                    async with aclosing(asking.answer(body, fee, receipt_id)) as events:  # type: ignore[type-var]
-                        async for event in events:
-                            end = event if isinstance(event, Finished) else end
-        except TimeoutError as error:
-            raise ApiError(504, "server_error", "The answer took too long.", code="timeout") from error
-        assert end is not None  # a backend ends with one, or raises
-        vectors = _vectors(end.body, len(texts))
-    data = [
-        {"object": "embedding", "index": index, "embedding": _pack(vector) if packed else vector}
-        for index, vector in enumerate(vectors)
-    ]
-    usage = usage_of([end])
-    extension = {"cost_nano": end.fee_nano, "receipts": [receipt_id], "simulated_tee": end.proof.simulated_tee}
-    document = {"object": "list", "data": data, "model": name, "usage": usage, "cocoon": extension}
-    return web.json_response(document, headers={RECEIPT_HEADER: receipt_id})
+        with asking.reserve(bodies) as fees:
+            await asking.answer_all(bodies, fees, receipts, take, at_once=_REQUESTS_AT_ONCE)
+        ordered = [ends[index] for index in range(len(parts))]
+        vectors = [
+            vector for end, part in zip(ordered, parts, strict=True) for vector in _vectors(end.body, len(part), packed)
+        ]
+    document = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": index, "embedding": found} for index, found in enumerate(vectors)],
+        "model": name,
+        "usage": usage_of(ordered),
+        "cocoon": {
+            "cost_nano": sum(end.fee_nano for end in ordered),
+            "receipts": list(receipts),
+            "workers": [end.proof.worker_index for end in ordered],
+            "simulated_tee": any(end.proof.simulated_tee for end in ordered),
+        },
+    }
+    return web.json_response(document, headers={RECEIPT_HEADER: ", ".join(receipts)})
 
 
-def _vectors(body: dict[str, Any], wanted: int) -> list[list[float]]:
-    found = body.get("embeddings")
-    if (
-        isinstance(found, list)
-        and len(found) == wanted
-        and all(isinstance(vector, list) and vector and all(_is_number(x) for x in vector) for vector in found)
-    ):
-        return [[float(x) for x in vector] for vector in found]
+def _vectors(body: dict[str, Any], wanted: int, packed: bool) -> list[str] | list[list[float]]:
+    """As base64 if `packed`. ApiError 502 unless there are `wanted` vectors of finite numbers."""
+    match body:
+        case {"embeddings": [*given]} if len(given) == wanted and all(isinstance(text, str) for text in given):
+            numbers = [_unpack(text) for text in given]
+            if all(found and all(map(math.isfinite, found)) for found in numbers):
+                return given if packed else [list(found) for found in numbers]
     raise upstream_failed("The worker's answer holds no embeddings: is this a model for embeddings?")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _pack(vector: list[float]) -> str:
-    """32-bit floats, little-endian, in base64: what the official SDKs ask for by themselves."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+def _unpack(text: str) -> tuple[float, ...]:
+    """Empty if these are no 32-bit floats."""
+    try:
+        data = base64.b64decode(text, validate=True)
+        return struct.unpack(f"<{len(data) // _FLOAT_BYTES}f", data)
+    except (binascii.Error, ValueError, struct.error):
+        return ()

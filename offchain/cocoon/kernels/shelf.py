@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .bundle.loader import MANIFEST
 from .bundle.manifest import Manifest
 from .errors import BundleInvalid, BundleUnavailable
-from .fetch import SMOLLM2_135M_INSTRUCT, ModelSource, cache_dir, compiled_dir, exclusive, fetch
+from .fetch import ALL_MINILM_L6_V2, SMOLLM2_135M_INSTRUCT, ModelSource, cache_dir, compiled_dir, exclusive, fetch
 from .progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ __all__ = ["SHELF", "ShelfModel", "Shelved", "find_bundle"]
 
 @dataclass(frozen=True, slots=True)
 class ShelfModel:
-    """Where a model comes from, and the build agents run if nothing else is asked for. capacity: tokens per slot."""
+    """Where a model comes from, and the build agents run if nothing else is asked for. capacity: tokens per slot; a
+    `map` model has neither slots nor capacity.
+    """
 
     name: str
     source: ModelSource
@@ -40,6 +42,7 @@ class Shelved:
 
 SHELF = {
     "smollm2-135m-instruct": ShelfModel("SmolLM2-135M-Instruct", SMOLLM2_135M_INSTRUCT, "int8", slots=4, capacity=2048),
+    "all-minilm-l6-v2": ShelfModel("all-MiniLM-L6-v2", ALL_MINILM_L6_V2, "f32", slots=0, capacity=0),
 }
 _REVISION = 1  # of the builders: raised when the same source makes other bytes
 
@@ -57,9 +60,9 @@ def find_bundle(
     model = SHELF[name]
     from .builders.export import EXPORTER  # JAX: only where something may have to be built
 
-    wanted = (precision or model.precision, slots or model.slots, model.capacity, EXPORTER)
+    wanted = (precision or model.precision, model.slots and (slots or model.slots), model.capacity, EXPORTER)
     root = cache_dir() / "bundles"
-    folder = root / f"{name}-r{_REVISION}-{model.source.gguf_sha256[:12]}"
+    folder = root / f"{name}-r{_REVISION}-{model.source.digest[:12]}"
     found = _find(folder, wanted)
     if found is None:
         path = fetch(model.source, progress)
@@ -90,11 +93,15 @@ def _build(
 ) -> None:
     from .builders.blueprint import BuildOptions
     from .builders.gguf import blueprint_from_gguf
+    from .builders.huggingface import blueprint_from_folder
     from .builders.pack import add_build, write_bundle
     from .engine.runtime import FolderCache
 
-    blueprint = blueprint_from_gguf(path, name=model.name, licence=model.source.licence, progress=progress)
-    options = BuildOptions(wanted[0], slots=wanted[1], capacity=wanted[2])
+    if path.is_dir():
+        blueprint = blueprint_from_folder(path, name=model.name, licence=model.source.licence)
+    else:
+        blueprint = blueprint_from_gguf(path, name=model.name, licence=model.source.licence, progress=progress)
+    options = BuildOptions(wanted[0], slots=wanted[1], capacity=wanted[2]) if model.slots else BuildOptions(wanted[0])
     cache = FolderCache(compiled_dir())
     if (folder / MANIFEST).is_file():
         add_build(blueprint, options, folder, progress, cache=cache)

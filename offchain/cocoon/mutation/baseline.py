@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from pytoniq_core import Cell
@@ -16,7 +17,7 @@ from pytoniq_core import Cell
 from cocoon_sandbox.toolchain import cache_dir
 
 from ..coverage.recorder import Place
-from .places import touched_places
+from .places import Offsets, offsets_of, touched_places
 from .state import SuiteState
 from .suite import Ran
 
@@ -34,16 +35,21 @@ class Measured:
     inherited: frozenset[Place]
     blind: bool = False
 
-    @property
-    def places(self) -> frozenset[Place]:
-        return self.own | self.inherited
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Baseline:
     """Measurements by test, for one state of the contracts."""
 
     tests: Mapping[str, Measured]
+
+    @cached_property
+    def offsets(self) -> Offsets:
+        """Every place that any test runs."""
+        return offsets_of(self._places)
+
+    @property
+    def _places(self) -> frozenset[Place]:
+        return frozenset[Place]().union(*(part for one in self.tests.values() for part in (one.own, one.inherited)))
 
     def known(self, tests: Iterable[str], state: SuiteState) -> Baseline:
         """What still holds for `tests`."""
@@ -72,8 +78,11 @@ class Baseline:
     def telling(self, changes: Iterable[tuple[Cell, Cell]]) -> dict[str, float]:
         """The tests that run something `changes` (code before and after) touch, and how much they dwell on it: 1 for
         those that stop soonest after the change, less for those that run on, 0 for those that only inherit it."""
-        touched = touched_places(changes, frozenset().union(*(one.places for one in self.tests.values())))
-        counts = {test: len(touched & one.own) for test, one in self.tests.items() if touched & one.places}
+        touched = touched_places(changes, self.offsets)
+        inherited = {one.inherited for one in self.tests.values()}  # few: tests share snapshots
+        heirs = {places for places in inherited if not touched.isdisjoint(places)}
+        dwelt = {test: len(touched & one.own) for test, one in self.tests.items()}
+        counts = {test: dwelt[test] for test, one in self.tests.items() if dwelt[test] or one.inherited in heirs}
         soonest = min((count for count in counts.values() if count), default=1)
         return {test: soonest / count if count else 0.0 for test, count in counts.items()}
 
@@ -81,7 +90,7 @@ class Baseline:
         """Keep it for this state of the contracts."""
         path = _path(contracts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        numbers = {place: n for n, place in enumerate(sorted({p for one in self.tests.values() for p in one.places}))}
+        numbers = {place: n for n, place in enumerate(sorted(self._places))}
         document = {
             "places": list(numbers),
             "tests": {
@@ -108,12 +117,13 @@ class Baseline:
         document = json.loads(path.read_text())
         places: list[Place] = [(cell, offset) for cell, offset in document["places"]]
 
-        def chosen(visited: list[int]) -> frozenset[Place]:
+        @cache  # tests that start from one snapshot inherit the same places
+        def chosen(visited: tuple[int, ...]) -> frozenset[Place]:
             return frozenset(places[number] for number in visited)
 
         return cls(
             {
-                test: Measured(state, seconds, chosen(own), chosen(inherited), blind)
+                test: Measured(state, seconds, chosen(tuple(own)), chosen(tuple(inherited)), blind)
                 for test, (state, seconds, own, inherited, blind) in document["tests"].items()
             }
         )

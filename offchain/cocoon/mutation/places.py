@@ -12,21 +12,28 @@ from pytoniq_core import Cell
 
 from ..coverage.recorder import Place
 
-__all__ = ["touched_places"]
+__all__ = ["Offsets", "offsets_of", "touched_places"]
+
+type Offsets = Mapping[str, list[int]]
 
 
-def touched_places(changes: Iterable[tuple[Cell, Cell]], executed: Iterable[Place]) -> set[Place]:
-    """Those of the `executed` places that are not the same after `changes`, pairs of code before and after."""
+def offsets_of(executed: Iterable[Place]) -> Offsets:
+    """The offsets of places by their cell."""
     offsets: dict[str, list[int]] = {}
     for cell, offset in executed:
         offsets.setdefault(cell, []).append(offset)
+    return offsets
+
+
+def touched_places(changes: Iterable[tuple[Cell, Cell]], offsets: Offsets) -> set[Place]:
+    """Those of the executed places that are not the same after `changes`, pairs of code before and after."""
     touched: set[Place] = set()
     for before, after in changes:
         _compare(before, after, offsets, touched)
     return touched
 
 
-def _compare(old: Cell, new: Cell, offsets: Mapping[str, list[int]], touched: set[Place]) -> None:
+def _compare(old: Cell, new: Cell, offsets: Offsets, touched: set[Place]) -> None:
     if old.hash == new.hash:
         return
     name = old.hash.hex().upper()
@@ -52,7 +59,7 @@ def _compare(old: Cell, new: Cell, offsets: Mapping[str, list[int]], touched: se
             _all_below(left, offsets, touched)
 
 
-def _all_below(cell: Cell, offsets: Mapping[str, list[int]], touched: set[Place]) -> None:
+def _all_below(cell: Cell, offsets: Offsets, touched: set[Place]) -> None:
     name = cell.hash.hex().upper()
     touched.update((name, offset) for offset in offsets.get(name, ()))
     for child in cell.refs:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..agent.kernel import Began, Ended, EngineKernel, Event, Kernel, Piece, Result, Run, StreamKernel
+from ..agent.engine_kernel import EngineKernel
+from ..agent.kernel import Began, Ended, Event, Kernel, Piece, Result, Run, StreamKernel
 
 if TYPE_CHECKING:
     from ..kernels.engine.request import Metering

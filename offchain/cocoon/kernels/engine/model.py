@@ -9,7 +9,7 @@ import numpy as np
 
 from ..bundle.limits import Limits
 from ..bundle.loader import Bundle, open_bundle
-from ..bundle.manifest import Build
+from ..bundle.manifest import Build, Tensor
 from ..errors import BundleInvalid, InvalidRequest, PromptTooLong
 from ..progress import ProgressCallback, silent
 from .batcher import Batcher
@@ -91,10 +91,9 @@ class Model:
         return self.mapper.run(inputs)
 
     def map_texts(self, texts: Sequence[str]) -> tuple[Arrays, int]:
-        """Outputs with one row for each text, and how many tokens the texts have. Raises InvalidRequest."""
-        if self.mapper is None or self._words is None:
-            raise InvalidRequest("this model does not take texts")
-        encoded = self._words.encode(texts, self.mapper.largest("length"))
+        """Outputs with one row for each text, and how many tokens the texts have. Raises what `count_texts` does."""
+        encoded = self._encode_texts(texts)
+        assert self.mapper is not None
         rows = max(1, self.mapper.largest("batch"))
         parts: list[Arrays] = []
         for start in range(0, len(encoded), rows):
@@ -105,6 +104,26 @@ class Model:
                 tokens[row, : len(ids)], mask[row, : len(ids)] = ids, 1
             parts.append(self.mapper.run({"tokens": tokens, "mask": mask}))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, sum(map(len, encoded))
+
+    def count_texts(self, texts: Sequence[str]) -> int:
+        """How many tokens the texts have. Raises PromptTooLong or InvalidRequest."""
+        return sum(map(len, self._encode_texts(texts)))
+
+    @property
+    def text_width(self) -> int | None:
+        """How many numbers the model makes of a text; None if it takes no texts, or makes something else of them."""
+        inputs = [(tensor.name, tensor.dtype, tensor.dims) for tensor in self.bundle.core.inputs]
+        if self._words is None or inputs != [(name, "i32", ("batch", "length")) for name in ("tokens", "mask")]:
+            return None
+        match self.bundle.core.outputs:
+            case [Tensor(dtype="f32", dims=("batch", int(width)))]:
+                return width
+        return None
+
+    def _encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        if self.mapper is None or self._words is None:
+            raise InvalidRequest("this model does not take texts")
+        return self._words.encode(texts, self.mapper.largest("length"))
 
     def _read_template(self) -> ChatTemplate | None:
         core, text = self.bundle.core, self.bundle.chat_template

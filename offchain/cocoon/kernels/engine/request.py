@@ -50,6 +50,9 @@ class Metering:
     answer_weight: int
     budget: int
 
+    def pays_for(self, prompt_tokens: int, answer_tokens: int) -> bool:
+        return prompt_tokens * self.prompt_weight + answer_tokens * self.answer_weight <= self.budget
+
     def most(self, prompt_tokens: int) -> int | None:
         """Tokens of the answer that the budget holds; None: any number."""
         left = self.budget - prompt_tokens * self.prompt_weight

@@ -12,7 +12,7 @@ from tokenizers import models, normalizers, pre_tokenizers
 
 from ..bundle.canonical import dumps, loads
 from ..bundle.records import from_json, to_json
-from ..errors import BundleInvalid, InvalidRequest
+from ..errors import BundleInvalid, InvalidRequest, PromptTooLong
 
 __all__ = ["WordPieceFile", "WordPieces", "tokenizer_kind"]
 
@@ -62,7 +62,7 @@ class WordPieces:
         self._words, self._spec = words, spec
 
     def encode(self, texts: Sequence[str], longest: int) -> list[list[int]]:
-        """One list for each text, cut to `longest` tokens. Raises InvalidRequest."""
+        """One list for each text. Raises InvalidRequest, or PromptTooLong if one has more than `longest` tokens."""
         if not 0 < len(texts) <= _MAX_TEXTS:
             raise InvalidRequest(f"there are {len(texts)} texts: send 1 to {_MAX_TEXTS}")
         try:
@@ -70,4 +70,7 @@ class WordPieces:
         except (UnicodeEncodeError, TypeError) as error:
             raise InvalidRequest("a text is not valid Unicode") from error
         spec = self._spec
-        return [[spec.first, *ids[: max(0, longest - 2)], spec.last] for ids in found]
+        most = max(map(len, found)) + 2
+        if most > longest:
+            raise PromptTooLong(most, longest)
+        return [[spec.first, *ids, spec.last] for ids in found]

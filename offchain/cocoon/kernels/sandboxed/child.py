@@ -101,6 +101,7 @@ def main() -> None:
                 "slots": build.slots,
                 "capacity": build.capacity,
                 "longest_token": model.longest_token,
+                "text_width": model.text_width,
                 "precision": build.precision,
                 "memory_bytes": model.runtime.memory_bytes,
                 "device": device_name(),
@@ -218,6 +219,8 @@ class _Server:
                 case "metrics":
                     found = self._model.batcher.metrics() if self._model.batcher else None
                     self._output.send({"id": number, "value": asdict(found) if found else {}})
+                case "count_texts":
+                    self._output.send({"id": number, "value": self._model.count_texts(order["texts"])})
                 case "texts":
                     arrays, tokens = self._model.map_texts(order["texts"])
                     self._send_arrays(number, arrays, tokens)

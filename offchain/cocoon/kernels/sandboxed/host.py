@@ -105,8 +105,8 @@ class KernelHost:
 
     @property
     def about(self) -> dict[str, Any]:
-        """`model_id` and `build` (hex), `kind`, `slots`, `capacity`, `precision`, `memory_bytes`, `device`, and what is
-        `enforced` on the process. Raises NotLoaded.
+        """`model_id` and `build` (hex), `kind`, `slots`, `capacity`, `precision`, `memory_bytes`, `device`, how many
+        numbers it makes of a text (`text_width`) and what is `enforced` on the process. Raises NotLoaded.
         """
         if self._process is None:
             raise NotLoaded("call load() first")
@@ -201,8 +201,14 @@ class KernelHost:
         self._refuse_enormous(prompt)
         return int(self._ask("count", prompt=_plain(prompt))[0]["value"])
 
+    def count_texts(self, texts: Sequence[str]) -> int:
+        """Tokens that a `map` model makes of the texts. Raises PromptTooLong or InvalidRequest."""
+        return int(self._ask("count_texts", texts=list(texts))[0]["value"])
+
     def map_texts(self, texts: Sequence[str]) -> tuple[Arrays, int]:
-        """A `map` model's outputs, one row for each text, and how many tokens the texts have. Raises InvalidRequest."""
+        """A `map` model's outputs, one row for each text, and how many tokens the texts have. Raises PromptTooLong or
+        InvalidRequest.
+        """
         header, data = self._ask("texts", texts=list(texts))
         return unpack_arrays(header["value"]["arrays"], data), int(header["value"]["tokens"])
 
