@@ -264,11 +264,48 @@ async def test_client_reconnects_after_the_signer_hung_up(client: SignerClient) 
     with pytest.raises(SignerRefused):
         await client.decrypt(RequestBinding(CHANNEL.domain(Kind.FORCED_RECEIPT), WORKER, 12), bytes(1 << 20))
     first = await client.sign_receipt(_receipt(), b"response")
-    assert client._streams is not None
-    client._streams[1].close()
-    with pytest.raises(SignerUnavailable):
-        await client.identity()
+    assert client._line is not None
+    call = asyncio.create_task(client.identity())
+    await asyncio.sleep(0)
+    client._line.close()
+    with pytest.raises(SignerUnavailable, match="hung up"):
+        await call
     assert await client.sign_receipt(_receipt(), b"response") == first
+
+
+async def test_calls_made_together_are_answered_each_and_one_given_up_harms_no_other(client: SignerClient) -> None:
+    first = await client.sign_receipt(_receipt(), b"response")
+    closes = [statements.close(CHANNEL, cumulative_nano=nano) for nano in range(1, 41)]
+    calls = [asyncio.create_task(client.sign_close(statement)) for statement in closes]
+    await asyncio.sleep(0)
+    for call in calls[::3]:
+        call.cancel()
+    session_key = (await client.identity()).session_key
+    signed = await asyncio.gather(*calls, return_exceptions=True)
+    for number, signature in enumerate(signed):
+        if number % 3 == 0:
+            assert isinstance(signature, asyncio.CancelledError)
+        else:
+            assert isinstance(signature, bytes)
+            statements.verify_close(signature, key=session_key, channel=CHANNEL, cumulative_nano=number + 1)
+    assert await client.find(Slot.of(_receipt())) == first
+
+
+async def test_client_that_sends_without_reading_is_not_read_from(client: SignerClient, socket_path: Path) -> None:
+    """Its answers would pile up in the process that holds the keys."""
+    call = b'{"op":"identity"}'
+    _, writer = await asyncio.open_unix_connection(socket_path)
+    frame = len(call).to_bytes(4, "big") + call
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            while sent < 256 << 20:
+                writer.write(frame * 5000)
+                sent += len(frame) * 5000
+                await writer.drain()
+    assert sent < 256 << 20
+    await client.identity()
+    writer.close()
 
 
 def test_signer_at_the_path_of_a_file_leaves_it_alone(socket_path: Path) -> None:

@@ -41,7 +41,7 @@ from ..wire.escrow import Binding
 from ..wire.registry import RegistryStorage
 from ..wire.worker import SlashableKeys, WorkerPeople, WorkerStatus, WorkerStorage
 
-__all__ = ["Hop", "gateway_hop"]
+__all__ = ["Hop", "gateway_client", "gateway_serving"]
 
 _NOBODY = Address((0, bytes(32)))
 _MEASUREMENT = 1
@@ -114,8 +114,11 @@ class _Pool:
 
 
 @contextlib.asynccontextmanager
-async def gateway_hop(fast: FastChannel, channel: Channel, binding: Binding, directory: Path) -> AsyncIterator[Hop]:
-    """A gateway whose only connection is `fast`, listening on this machine."""
+async def gateway_serving(
+    channel: Channel, binding: Binding, url: str, directory: Path
+) -> AsyncIterator[tuple[str, str]]:
+    """(base URL, API key) of a gateway on this machine, whose only connection leads to the worker at `url`."""
+    fast = await FastChannel.connect(channel, url)
     held = Held(channel, 0, binding, 0, fast=fast)
     network = RegistryStorage.from_cell(registry_data(_RULES))
     now = int(time.time())
@@ -131,10 +134,19 @@ async def gateway_hop(fast: FastChannel, channel: Channel, binding: Binding, dir
         keys = KeyStore(db)
         limits = HttpLimits(at_once=1024)
         context = Context(market, keys, ReceiptArchive(db, keep_days=1), metrics, lambda: None, limits)
-        headers = {"Authorization": f"Bearer {keys.add('bench', None)}"}
-        app = make_app(context, cast(PageData, None))
-        async with listening(app, "127.0.0.1", 0) as base_url, ClientSession(headers=headers) as session:
-            yield Hop(session, base_url, "measured")
+        key = keys.add("bench", None)
+        try:
+            async with listening(make_app(context, cast(PageData, None)), "127.0.0.1", 0) as base_url:
+                yield base_url, key
+        finally:
+            await fast.close()
+
+
+@contextlib.asynccontextmanager
+async def gateway_client(base_url: str, key: str) -> AsyncIterator[Hop]:
+    """A client of the gateway at `base_url`."""
+    async with ClientSession(headers={"Authorization": f"Bearer {key}"}) as session:
+        yield Hop(session, base_url, "measured")
 
 
 def _worker(network: RegistryStorage, held: Held) -> WorkerFacts:

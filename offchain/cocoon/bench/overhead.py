@@ -1,8 +1,8 @@
 """What the fast path adds to the engine: time to the first token, time per token, throughput; and its own ceiling.
 
-The same requests go to the same engine in the same process, in turns: directly, and over a socket with encryption,
-receipts and vouchers, the signer in a process of its own; and that once more behind a gateway, over HTTP. Whatever else
-the machine does hits all of them. Client, gateway and worker share one process here, so their work adds up.
+The same requests go to two engines with the same build, in turns: to one directly, and to the other over a socket with
+encryption, receipts and vouchers; and that once more behind a gateway, over HTTP. Whatever else the machine does hits
+all of them. Worker, signer, gateway and client are processes of their own, as in earnest, but share a machine's cores.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,17 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..agent.compute import Limits
 from ..agent.engine_kernel import EngineKernel
 from ..agent.kernel import Ended, Event, Piece, StreamKernel
-from ..agent.serving import StreamSettings
-from ..client.store import ClientStore
 from ..client.stream import Delta, FastChannel
 from ..kernels.engine.request import Metering
 from ..signer.launch import ensure_signer
-from .hop import Hop, gateway_hop
+from .apart import Scenery, far_gateway, far_worker
+from .hop import Hop, gateway_client
 from .null_kernel import NullKernel
-from .stage import ChannelStage
 
 __all__ = ["measure"]
 
@@ -69,14 +65,15 @@ async def _measure(
     if not streams:
         return figures
     rows: dict[str, Any] = {}
-    kernel = await asyncio.to_thread(_load, model, max(streams))
+    kernel = await asyncio.to_thread(Scenery(Path(), model, max(streams)).load)
     try:
-        async with _connected(kernel) as (fast, hop):
+        async with _connected(kernel, model, max(streams)) as (fast, hop):
             ways = {"direct": _direct(kernel), "through": _through(fast), "gateway": hop.ask}
             for count in streams:
                 rows[str(count)] = await _compare(ways, count, tokens, progress)
     finally:
-        kernel.close()
+        if isinstance(kernel, EngineKernel):
+            kernel.close()
     return {**figures, "streams": rows}
 
 
@@ -161,7 +158,7 @@ def _through(fast: FastChannel) -> _Ask:
 
 async def _ceiling(requests: int) -> dict[str, Any]:
     """Requests of four tokens that cost nothing to compute, as fast as they go."""
-    async with _connected(NullKernel()) as (fast, hop):
+    async with _connected(NullKernel(), None, 1) as (fast, hop):
         return {**await _fastest(_through(fast), requests), "gateway": await _fastest(hop.ask, requests // 2)}
 
 
@@ -187,40 +184,25 @@ async def _fastest(ask: _Ask, requests: int, at_once: int = 32) -> dict[str, flo
 
 
 @contextlib.asynccontextmanager
-async def _connected(kernel: StreamKernel) -> AsyncIterator[tuple[FastChannel, Hop]]:
-    """A client of a worker that serves `kernel`, with a signer in a process of its own; a gateway on the same line."""
-    with tempfile.TemporaryDirectory(prefix="cocoon-") as folder, contextlib.ExitStack() as closing:
-        directory = Path(folder)
-        signer = await ensure_signer(directory / "signer" / "signer.sock")
+async def _connected(kernel: StreamKernel, model: str | None, slots: int) -> AsyncIterator[tuple[FastChannel, Hop]]:
+    """A client of a worker with a kernel like this one, and of a gateway before that worker."""
+    with tempfile.TemporaryDirectory(prefix="cocoon-") as folder:
+        scenery = Scenery(Path(folder), model, slots)
+        signer = await ensure_signer(Path(folder) / "signer" / "signer.sock")
         try:
-            settings = StreamSettings(patience_sec=60)
-            stage = ChannelStage(signer, kernel, directory, _DEPOSIT, settings=settings, limits=Limits(max_tokens=4096))
-            binding = (await stage.publish()).binding
-            assert binding is not None  # it is published active
-            store = closing.enter_context(ClientStore(directory / "client.sqlite"))
-            await stage.remember_key(store)
-            async with stage.serving() as (_server, url):
-                channel = stage.channel(store)
+            async with (
+                far_worker(scenery) as url,
+                scenery.channel(kernel, gateway=False) as (channel, _),
+                far_gateway(scenery, kernel.model_id, url) as told,
+                gateway_client(*told.split()) as hop,
+            ):
                 fast = await FastChannel.connect(channel, url)
                 try:
-                    async with gateway_hop(fast, channel, binding, directory) as hop:
-                        yield fast, hop
+                    yield fast, hop
                 finally:
                     await fast.close()
         finally:
             await signer.stop()
-
-
-def _load(model: str, slots: int) -> EngineKernel:
-    from ..kernels.fetch import compiled_dir
-    from ..kernels.sandboxed.host import KernelHost
-    from ..kernels.sandboxed.process import Order
-    from ..kernels.shelf import find_bundle
-
-    shelved = find_bundle(model, slots=slots)
-    host = KernelHost(Order(shelved.folder, shelved.build_id, compiled=compiled_dir(), strict=sys.platform == "linux"))
-    host.load()
-    return EngineKernel(host)
 
 
 def _p99(values: list[float]) -> float:

@@ -9,7 +9,7 @@ from ..crypto.ed25519 import verify
 from ..crypto.errors import CryptoError
 from ..crypto.response import ResponseKey, ResponseOpener
 from ..crypto.statements import Channel as SignedChannel
-from ..crypto.statements import verify_receipt
+from ..crypto.statements import check_receipt
 from ..crypto.usage import Usage
 from ..errors import CocoonError
 from ..stream.errors import FrameMalformed
@@ -86,9 +86,8 @@ class Incoming:
         try:
             body, usage = unpack_end(self._open(frame.rest, last=True))
             self._pieces.add(frame.rest)
-            verify_receipt(
-                signed,
-                session_key=binding.keys.session_key,
+            check_receipt(
+                receipt,
                 channel=self._channel,
                 kind=Kind.STREAM_RECEIPT,
                 seq=self._seq,

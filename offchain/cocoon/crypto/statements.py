@@ -7,6 +7,7 @@ none can be replayed as another kind, elsewhere, or after re-opening.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NotRequired, TypedDict, Unpack
 
 from pytoniq_core import Address
 
@@ -26,8 +27,8 @@ from .errors import StatementMismatch
 from .usage import Usage
 
 __all__ = [
-    "RECEIPT_KINDS", "Channel", "close", "receipt", "rejection", "verify_close", "verify_receipt", "verify_rejection",
-    "verify_voucher", "voucher",
+    "RECEIPT_KINDS", "Channel", "ReceiptFacts", "check_receipt", "close", "receipt", "rejection", "verify_close",
+    "verify_receipt", "verify_rejection", "verify_voucher", "voucher",
 ]  # fmt: skip
 
 RECEIPT_KINDS = frozenset({Kind.STREAM_RECEIPT, Kind.FORCED_RECEIPT})
@@ -44,6 +45,19 @@ class Channel:
 
     def domain(self, kind: Kind) -> SignedDomain:
         return SignedDomain(DOMAIN_TAG, kind, self.global_id, self.escrow, self.epoch, self.key_epoch)
+
+
+class ReceiptFacts(TypedDict):
+    """What a client knows of the response it got. measurement: left out, or None, if it does not care."""
+
+    channel: Channel
+    kind: Kind
+    seq: int
+    request_digest: int
+    response_digest: int
+    model_id: int
+    max_fee_nano: int
+    measurement: NotRequired[int | None]
 
 
 def receipt(
@@ -82,34 +96,28 @@ def close(channel: Channel, *, cumulative_nano: int) -> CloseStatement:
     return CloseStatement(channel.domain(Kind.CLOSE), cumulative_nano)
 
 
-def verify_receipt(
-    signed: SignedReceipt,
-    *,
-    session_key: int,
-    channel: Channel,
-    kind: Kind,
-    seq: int,
-    request_digest: int,
-    response_digest: int,
-    model_id: int,
-    max_fee_nano: int,
-    measurement: int | None = None,
-) -> None:
-    """Whether `signed` is the worker's word for exactly this response. measurement: None if the client does not care.
-
-    StatementMismatch names what differs; BadSignature and KeyUnsound as `ed25519.verify`.
+def verify_receipt(signed: SignedReceipt, *, session_key: int, **facts: Unpack[ReceiptFacts]) -> None:
+    """Whether `signed` is the worker's word for exactly this response: `check_receipt`, and BadSignature or KeyUnsound
+    as `ed25519.verify`.
     """
-    found = signed.receipt
-    _expect("domain", found.domain, channel.domain(kind))
-    _expect("seq", found.seq, seq)
-    _expect("request digest", found.request_digest, request_digest)
-    _expect("response digest", found.outcome.response_digest, response_digest)
-    _expect("model", found.outcome.model_id, model_id)
+    check_receipt(signed.receipt, **facts)
+    verify(session_key, signed.receipt, signed.signature)
+
+
+def check_receipt(receipt: Receipt, **facts: Unpack[ReceiptFacts]) -> None:
+    """StatementMismatch names what differs from the facts."""
+    outcome, measurement = receipt.outcome, facts.get("measurement")
+    _expect("domain", receipt.domain, facts["channel"].domain(facts["kind"]))
+    _expect("seq", receipt.seq, facts["seq"])
+    _expect("request digest", receipt.request_digest, facts["request_digest"])
+    _expect("response digest", outcome.response_digest, facts["response_digest"])
+    _expect("model", outcome.model_id, facts["model_id"])
     if measurement is not None:
-        _expect("measurement", found.outcome.disclosure.measurement, measurement)
-    if found.fee_nano > max_fee_nano:
-        raise StatementMismatch(f"the receipt asks for {found.fee_nano} nanoTON, more than the {max_fee_nano} allowed")
-    verify(session_key, found, signed.signature)
+        _expect("measurement", outcome.disclosure.measurement, measurement)
+    if receipt.fee_nano > facts["max_fee_nano"]:
+        raise StatementMismatch(
+            f"the receipt asks for {receipt.fee_nano} nanoTON, more than the {facts['max_fee_nano']} allowed"
+        )
 
 
 def verify_rejection(

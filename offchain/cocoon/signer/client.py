@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,17 +13,15 @@ from ..crypto.request import RequestBinding
 from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
 from .errors import AlreadySigned, SeqClosed, SignerError, SignerFull, SignerRefused, SignerUnavailable
 from .keys import SignerIdentity
+from .line import Fields, Line
 from .messages import (
-    Fields,
     pack_binding,
     pack_bytes,
     pack_slot,
     pack_stream_receipt,
     pack_struct,
-    read_frame,
     unpack_bytes,
     unpack_signed,
-    write_frame,
 )
 from .table import Signed, Slot
 
@@ -67,13 +65,52 @@ class Signer(Protocol):
     async def sign_close(self, statement: CloseStatement) -> bytes: ...
 
 
+class _Calls(Line):
+    """The agent's end of the socket. Answers come in the order of the calls, also of those given up since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: deque[asyncio.Future[Fields]] = deque()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+
+    async def call(self, fields: Fields) -> Fields:
+        """ConnectionResetError if the connection ends before the answer."""
+        self.send(fields)
+        answer: asyncio.Future[Fields] = self._loop.create_future()
+        self._waiting.append(answer)
+        return await answer
+
+    def take(self, value: Fields) -> None:
+        if not self._waiting:
+            raise SignerRefused("an answer to no call")
+        answer = self._waiting.popleft()
+        if not answer.done():
+            answer.set_result(value)
+
+    def refused(self, error: SignerRefused) -> None:
+        self._end(ConnectionResetError(f"the signer sent what is no answer: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(ConnectionResetError("the signer hung up"))
+        self.gone.set_result(None)
+
+    def _end(self, error: Exception) -> None:
+        while self._waiting:
+            answer = self._waiting.popleft()
+            if not answer.done():
+                answer.set_exception(error)
+
+
 class SignerClient:
-    """A `Signer` in another process. Connects when first used and again whenever the connection is gone."""
+    """A `Signer` in another process. Connects when first used and again whenever the connection is gone.
+
+    Calls may be made at the same time: they share the connection.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._turn = asyncio.Lock()
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._connecting = asyncio.Lock()
+        self._line: _Calls | None = None
 
     async def identity(self) -> SignerIdentity:
         answer = await self._call("identity")
@@ -110,46 +147,32 @@ class SignerClient:
 
     async def close(self) -> None:
         """Disconnects. The signer goes on."""
-        if self._streams is not None:
-            _, writer = self._streams
-            self._streams = None
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        if self._line is not None:
+            line, self._line = self._line, None
+            line.close()
+            await line.gone
 
     async def _call(self, op: str, **fields: Any) -> Fields:
-        async with self._turn:
-            try:
-                async with asyncio.timeout(_ANSWER_SEC):
-                    answer = await self._exchange({"op": op, **fields})
-            except BaseException as error:
-                # a half-read answer must not be taken for the next one's
-                self._drop()
-                if isinstance(error, OSError | TimeoutError):
-                    raise SignerUnavailable(
-                        f"no signer answers at {self._path} ({error or 'timeout'}): an agent starts one, or you do, "
-                        f"with `python -m cocoon.signer --socket {self._path}`"
-                    ) from error
-                raise
+        try:
+            async with asyncio.timeout(_ANSWER_SEC):
+                answer = await (await self._connected()).call({"op": op, **fields})
+        except (OSError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and self._line is not None:
+                self._line.close()  # whatever it still answers is late
+            raise SignerUnavailable(
+                f"no signer answers at {self._path} ({error or 'timeout'}): an agent starts one, or you do, "
+                f"with `python -m cocoon.signer --socket {self._path}`"
+            ) from error
         if "ok" in answer:
             result: Fields = answer["ok"]
             return result
         raise _error(answer.get("error") or {})
 
-    async def _exchange(self, call: Fields) -> Fields:
-        if self._streams is None:
-            self._streams = await asyncio.open_unix_connection(self._path)
-        reader, writer = self._streams
-        await write_frame(writer, call)
-        answer = await read_frame(reader)
-        if answer is None:
-            raise ConnectionResetError("the signer hung up")
-        return answer
-
-    def _drop(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+    async def _connected(self) -> _Calls:
+        async with self._connecting:
+            if self._line is None or not self._line.open:
+                _, self._line = await asyncio.get_running_loop().create_unix_connection(_Calls, str(self._path))
+            return self._line
 
 
 def _present(answer: Fields) -> Signed:

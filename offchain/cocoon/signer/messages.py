@@ -5,10 +5,8 @@ Call: `{"op": name, ...}`. Answer: `{"ok": {...}}` or `{"error": {"type": name, 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import json
 from functools import lru_cache
 from typing import Any
 
@@ -22,42 +20,14 @@ from ..wire.codec import Struct
 from ..wire.common import Kind
 from ..wire.escrow import Receipt, RejectionStatement
 from .errors import SignerRefused, SignerUnavailable
+from .line import Fields
 from .table import Signed, Slot
 
 __all__ = [
-    "MAX_FRAME_BYTES", "pack_binding", "pack_bytes", "pack_signed", "pack_slot", "pack_stream_receipt", "pack_struct",
-    "read_frame", "unpack_binding", "unpack_bytes", "unpack_signed", "unpack_slot", "unpack_stream_receipt",
-    "unpack_struct", "write_frame",
+    "pack_binding", "pack_bytes", "pack_signed", "pack_slot", "pack_stream_receipt", "pack_struct",
+    "unpack_binding", "unpack_bytes", "unpack_signed", "unpack_slot", "unpack_stream_receipt",
+    "unpack_struct",
 ]  # fmt: skip
-
-MAX_FRAME_BYTES = 1 << 20
-type Fields = dict[str, Any]
-
-
-async def read_frame(reader: asyncio.StreamReader) -> Fields | None:
-    """The next object, None at the end of the stream. SignerRefused for a frame that is none."""
-    try:
-        length = int.from_bytes(await reader.readexactly(4), "big")
-        if length > MAX_FRAME_BYTES:
-            raise SignerRefused(f"a frame of {length} bytes is too long")
-        data = await reader.readexactly(length)
-    except asyncio.IncompleteReadError:
-        return None
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SignerRefused(f"a frame is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise SignerRefused("a frame is not an object")
-    return value
-
-
-async def write_frame(writer: asyncio.StreamWriter, value: Fields) -> None:
-    data = json.dumps(value, separators=(",", ":")).encode()
-    if len(data) > MAX_FRAME_BYTES:
-        raise SignerRefused(f"a frame of {len(data)} bytes is too long")
-    writer.write(len(data).to_bytes(4, "big") + data)
-    await writer.drain()
 
 
 def pack_bytes(data: bytes) -> str:

@@ -15,17 +15,15 @@ from ..errors import CocoonError
 from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
 from .errors import AlreadySigned, SignerRefused, SignerUnavailable
 from .keys import SignerKeys
+from .line import Fields, Line
 from .messages import (
-    Fields,
     pack_bytes,
     pack_signed,
-    read_frame,
     unpack_binding,
     unpack_bytes,
     unpack_slot,
     unpack_stream_receipt,
     unpack_struct,
-    write_frame,
 )
 
 __all__ = ["SignerServer", "prepare_socket_directory"]
@@ -41,7 +39,7 @@ class SignerServer:
         self._keys = keys
         self._path = path
         self._stopping = asyncio.Event()
-        self._connections: set[asyncio.StreamWriter] = set()
+        self.connections: set[_Connection] = set()
 
     def stop(self) -> None:
         """Ends `serve`. The keys are gone when the process is."""
@@ -54,31 +52,16 @@ class SignerServer:
             if self._path.exists() and not self._path.is_socket():
                 raise SignerUnavailable(f"{self._path} is a file of something else: choose another socket")
             self._path.unlink(missing_ok=True)
-            server = await asyncio.start_unix_server(self._connection, self._path)
+            loop = asyncio.get_running_loop()
+            server = await loop.create_unix_server(lambda: _Connection(self), self._path)
             async with server:
                 _log.info("signer ready at %s", self._path)
                 await self._stopping.wait()
-                for connection in list(self._connections):  # a client that stays connected must not keep the keys alive
-                    connection.close()
+                for connection in list(self.connections):  # a client that stays connected must not keep the keys alive
+                    connection.abort()
             self._path.unlink(missing_ok=True)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
-        try:
-            if not _is_same_user(writer.get_extra_info("socket")):
-                _log.warning("refused a connection of another user")
-                return
-            while (call := await read_frame(reader)) is not None:
-                await write_frame(writer, self._answer(call))
-        except SignerRefused as error:
-            _log.warning("closed a connection: %s", error)
-        except ConnectionError:
-            _log.info("a client went away")
-        finally:
-            self._connections.discard(writer)
-            writer.close()
-
-    def _answer(self, call: Fields) -> Fields:
+    def answer(self, call: Fields) -> Fields:
         try:
             operation = self._operations().get(str(call.get("op")))
             if operation is None:
@@ -130,6 +113,33 @@ class SignerServer:
         # let the answer leave first
         asyncio.get_running_loop().call_later(0.05, self.stop)
         return {}
+
+
+class _Connection(Line):
+    """The signer's end of the socket."""
+
+    def __init__(self, server: SignerServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if _is_same_user(transport.get_extra_info("socket")):
+            self._server.connections.add(self)
+        else:
+            _log.warning("refused a connection of another user")
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        if exc is not None:
+            _log.info("a client went away")
+
+    def take(self, value: Fields) -> None:
+        self.send(self._server.answer(value))
+
+    def refused(self, error: SignerRefused) -> None:
+        _log.warning("closed a connection: %s", error)
 
 
 def prepare_socket_directory(path: Path) -> None:
