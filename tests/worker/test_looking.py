@@ -22,12 +22,12 @@ from cocoon.agent.jobs import JobKey, Outcome
 from cocoon.agent.journal import Ended, Journal
 from cocoon.agent.kernel import StreamKernel
 from cocoon.agent.vouchers import VoucherBook
+from cocoon.amounts import parse_ton, ton_text
 from cocoon.bench.null_kernel import NullKernel
 from cocoon.kernels.engine.request import Metering
 from cocoon.kernels.errors import InvalidRequest
 from cocoon.wire.common import Payment, PaymentReason
 from cocoon.wire.worker import WorkerStatus
-from cocoon.worker.amounts import parse_ton, ton_text
 from cocoon.worker.attention import Urgency, advise
 from cocoon.worker.books import Books, ChannelBook, open_books, read_books
 from cocoon.worker.counting import counted

@@ -11,6 +11,7 @@ from . import (
     agent,
     attest,
     audit,
+    batch,
     bench,
     contracts,
     demo,
@@ -46,6 +47,7 @@ def main() -> None:
 main.add_command(agent.agent)
 main.add_command(attest.attest)
 main.add_command(audit.audit_map)
+main.add_command(batch.batch)
 main.add_command(bench.bench)
 main.add_command(contracts.contracts)
 main.add_command(demo.demo)

@@ -7,11 +7,13 @@ import json
 import logging
 import signal
 from collections.abc import Coroutine
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..amounts import ton_text
+from .ton import Ton
 
 if TYPE_CHECKING:
     from ..gateway.keys import KeyStore
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["gateway"]
 
 _CONFIG = click.Path(dir_okay=False, path_type=Path)
-_BUDGET = click.option("--budget", metavar="TON", help="What may be spent with it in all.")
+_BUDGET = click.option("--budget", type=Ton(least=1), help="What may be spent with it in all.")
 _UNLIMITED = click.option("--unlimited", is_flag=True, help="Let it spend whatever the gateway's owner has.")
 
 
@@ -75,9 +77,9 @@ def key() -> None:
 @_UNLIMITED
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_obj
-def add(config: Path, name: str, budget: str | None, unlimited: bool, as_json: bool) -> None:
+def add(config: Path, name: str, budget: int | None, unlimited: bool, as_json: bool) -> None:
     """Make a key called NAME and show it, this once."""
-    made = _keys(config).add(name, _chosen_nano(budget, unlimited))
+    made = _keys(config).add(name, _checked(budget, unlimited))
     click.echo(json.dumps({"name": name, "key": made}) if as_json else made)
 
 
@@ -114,10 +116,10 @@ def revoke(config: Path, name: str) -> None:
 @_BUDGET
 @_UNLIMITED
 @click.pass_obj
-def budget(config: Path, name: str, budget: str | None, unlimited: bool) -> None:
+def budget(config: Path, name: str, budget: int | None, unlimited: bool) -> None:
     """Change what may be spent with the key called NAME in all, what was spent already included."""
-    _keys(config).set_budget(name, _chosen_nano(budget, unlimited))
-    click.echo(f"{name} may spend {'anything' if budget is None else f'{budget} TON'} in all")
+    _keys(config).set_budget(name, _checked(budget, unlimited))
+    click.echo(f"{name} may spend {'anything' if budget is None else f'{ton_text(budget)} TON'} in all")
 
 
 async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: bool) -> None:
@@ -169,18 +171,8 @@ def _keys(config: Path) -> KeyStore:
     return KeyStore(open_database(GatewaySettings.from_file(config).database))
 
 
-def _chosen_nano(budget: str | None, unlimited: bool) -> int | None:
+def _checked(budget: int | None, unlimited: bool) -> int | None:
     """The budget in nanoTON, None without a limit; one of both must have been said."""
     if (budget is None) != unlimited:
         raise click.UsageError("say either --budget TON or --unlimited")
-    return None if budget is None else _nano(budget)
-
-
-def _nano(text: str) -> int:
-    try:
-        nano = Decimal(text) * 10**9
-        if nano.is_finite() and nano == nano.to_integral_value() and 0 < nano < 1 << 62:
-            return int(nano)
-    except InvalidOperation as error:
-        raise click.BadParameter(f"{text} is no number of TON", param_hint="--budget") from error
-    raise click.BadParameter("give an amount above 0 with at most nine decimals", param_hint="--budget")
+    return budget

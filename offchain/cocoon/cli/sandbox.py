@@ -6,11 +6,12 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
+
+from .ton import Ton
 
 __all__ = ["sandbox"]
 
@@ -113,19 +114,11 @@ def stop(directory: Path, as_json: bool) -> None:
 
 @sandbox.command()
 @click.argument("address")
-@click.argument("amount")
+@click.argument("amount", type=Ton())
 @_common
-def faucet(address: str, amount: str, directory: Path, as_json: bool) -> None:
+def faucet(address: str, amount: int, directory: Path, as_json: bool) -> None:
     """Give AMOUNT TON to ADDRESS, and wait until it has arrived."""
-    try:
-        nano = Decimal(amount) * 10**9
-        if not nano.is_finite():
-            raise click.BadParameter("give a finite number of TON", param_hint="AMOUNT")
-        if nano != nano.to_integral_value():
-            raise click.BadParameter("TON have nine decimals", param_hint="AMOUNT")
-    except InvalidOperation as error:
-        raise click.BadParameter(f"{amount} is no number of TON", param_hint="AMOUNT") from error
-    _show(_ask(directory, "faucet", address=address, nano=int(nano)), as_json)
+    _show(_ask(directory, "faucet", address=address, nano=amount), as_json)
 
 
 @sandbox.command()

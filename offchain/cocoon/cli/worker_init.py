@@ -27,7 +27,7 @@ class _Ton(click.ParamType[int]):
     name = "TON"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from ..worker.amounts import parse_ton
+        from ..amounts import parse_ton
 
         try:
             return parse_ton(str(value))

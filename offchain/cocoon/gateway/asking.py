@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -23,6 +22,7 @@ from .errors import (
 )
 from .keys import ApiKey
 from .live import LiveRequest
+from .together import together
 
 __all__ = ["Asking", "as_api_error"]
 
@@ -60,27 +60,18 @@ class Asking:
         at_once: int,
     ) -> None:
         """All bodies, `at_once` of them together; `take` gets the index of each event's body. The first failure ends
-        the others and is raised itself, not in a group. ApiError 504 if it takes too long.
+        the others. ApiError 504 if it takes too long.
         """
-        turns = asyncio.Semaphore(at_once)
 
         async def one(index: int) -> None:
-            async with turns, aclosing(self.answer(bodies[index], fees[index], receipts[index])) as said:  # type: ignore[type-var]
+            async with aclosing(self.answer(bodies[index], fees[index], receipts[index])) as said:  # type: ignore[type-var]
                 async for piece in said:
                     await take(index, piece)
 
         try:
-            async with asyncio.timeout(self._context.limits.request_sec):
-                if len(bodies) == 1:
-                    await one(0)
-                    return
-                async with asyncio.TaskGroup() as group:
-                    for index in range(len(bodies)):
-                        group.create_task(one(index))
+            await together(len(bodies), one, at_once=at_once, seconds=self._context.limits.request_sec)
         except TimeoutError as error:
             raise ApiError(504, "server_error", "The answer took too long.", code="timeout") from error
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
 
     async def answer(self, body: dict[str, Any], max_fee: int, receipt_id: str) -> AsyncIterator[Delta | Finished]:
         """The backend's events. However it ends, the reservation is settled, for what it may have cost at most."""

@@ -11,6 +11,7 @@ from pytoniq_core import Address
 
 from ..agent.config import DEFAULT_TERMS
 from ..agent.platform import AttestationSettings
+from ..amounts import parse_ton, ton_text
 from ..chain.lite import LiteChain
 from ..chain.networks import NetworkName, load_global_config
 from ..chain.wallet import Wallet
@@ -19,7 +20,6 @@ from ..kernels.shelf import SHELF
 from ..rules import parse_address
 from ..wire.common import ModelTerms, Policy
 from ..wire.registry import RegistryStorage
-from .amounts import parse_ton, ton_text
 from .choices import Choices
 from .directory import WorkerDirectory, write_secret
 from .errors import SetupFailed

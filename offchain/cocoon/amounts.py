@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 __all__ = ["parse_ton", "ton_text"]
 
-_MOST = 1 << 62
+_MOST = 1 << 63
 
 
 def parse_ton(text: str) -> int:

@@ -1,0 +1,189 @@
+"""The client for asyncio: one wallet's place in the market, asked in Python's own terms."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from prometheus_client import CollectorRegistry
+
+from ..chain.lite import LiteChain
+from ..errors import ChainError
+from ..gateway.backend import Backend, Delta, Finished, Model
+from ..gateway.context import HttpLimits
+from ..gateway.errors import ApiError
+from ..gateway.metrics import MarketMetrics
+from ..gateway.opening import open_market
+from ..gateway.questions import chat_question, completion_question, embedding_texts
+from ..gateway.settings import GatewaySettings
+from ..gateway.together import together
+from ..gateway.vectors import text_bodies, unpack_vectors
+from .answers import Answer, Vectors
+from .errors import AnswerFailed, RequestInvalid, TooDear
+
+__all__ = ["AsyncClient", "TextStream"]
+
+_REQUESTS_AT_ONCE = 4
+
+type Messages = Sequence[Mapping[str, str]]
+
+
+class TextStream(AsyncIterator[str]):
+    """An answer as it comes: iterate over its pieces of text. `answer` is there, verified, once that has ended.
+
+    Leaving early with `aclose` ends the work, and pays for what was made of it.
+    """
+
+    def __init__(self, events: AsyncGenerator[Delta | Finished, None], seed: int) -> None:
+        self._events, self._seed = events, seed
+        self._text: list[str] = []
+        self.answer: Answer | None = None
+
+    async def __anext__(self) -> str:
+        async for event in self._events:
+            if isinstance(event, Delta):
+                if event.text:
+                    self._text.append(event.text)
+                    return event.text
+            else:
+                text = "".join(self._text)
+                self.answer = Answer(text, event.finish_reason, event.usage, event.fee_nano, self._seed, event.proof)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+
+    async def whole(self) -> Answer:
+        """Runs to the end."""
+        async with contextlib.aclosing(self):
+            async for _ in self:
+                pass
+        assert self.answer is not None  # a backend ends with one, or raises
+        return self.answer
+
+
+class AsyncClient:
+    """Many requests may run at the same time. Options of requests are OpenAI's: `max_tokens`, `temperature`, `top_p`,
+    `seed`, `stop`; and `most_nano`, the most that one may cost.
+
+    Every method raises RequestInvalid or TooDear before anything is sent, and BackendFailed if the market gives no
+    answer: NoWorker, PoolExhausted, RequestRefused.
+    """
+
+    def __init__(self, backend: Backend, limits: HttpLimits | None = None) -> None:
+        """For a market that is open already; most callers want `open`."""
+        self.backend = backend
+        self._limits = HttpLimits() if limits is None else limits
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls, settings: GatewaySettings | str | Path, *, allow_simulated_tee: bool = False
+    ) -> AsyncIterator[Self]:
+        """For the time of the context. settings: or the file they are in, as of `cocoon gateway`; nobody else may use
+        its wallet and `data_dir` meanwhile. SimulatedTeeRefused on a network where nothing is confidential, unless
+        allowed.
+        """
+        if not isinstance(settings, GatewaySettings):
+            settings = GatewaySettings.from_file(Path(settings))
+        try:
+            network = json.loads(settings.network.read_text())
+        except (OSError, ValueError) as error:
+            raise ChainError(f"the global configuration {settings.network} can't be read: {error}") from error
+        if not isinstance(network, dict):
+            raise ChainError(f"{settings.network} is not a JSON object; get a new global configuration")
+        metrics = MarketMetrics(CollectorRegistry())
+        async with (
+            await LiteChain.open(network) as chain,
+            open_market(settings, chain, settings.wallet(), metrics, allow_simulated_tee=allow_simulated_tee) as opened,
+        ):
+            yield cls(opened.market, settings.http)
+
+    def models(self) -> list[Model]:
+        """What can be asked for, with prices and the number of workers."""
+        return self.backend.models()
+
+    def stream(self, prompt: str | Messages, *, model: str, most_nano: int | None = None, **options: Any) -> TextStream:
+        """A conversation's next turn, or what follows a text, piece by piece."""
+        if isinstance(prompt, str):
+            question = _checked(completion_question, {**options, "model": model, "prompt": prompt})
+        else:
+            question = _checked(chat_question, {**options, "model": model, "messages": [*map(dict, prompt)]})
+        if len(question.bodies) != 1:
+            raise RequestInvalid("one answer at a time: leave n out, and call again")
+        body = self.with_max_tokens(question.bodies[0])
+        return TextStream(self._run(body, model, most_nano), question.seed)
+
+    async def ask(self, prompt: str | Messages, *, model: str, most_nano: int | None = None, **options: Any) -> Answer:
+        """`stream`, run to its end."""
+        return await self.stream(prompt, model=model, most_nano=most_nano, **options).whole()
+
+    async def embed(self, texts: Sequence[str], *, model: str, most_nano: int | None = None) -> Vectors:
+        """A vector for each text."""
+        _checked(embedding_texts, {"model": model, "input": list(texts)})
+        bodies = text_bodies(texts)
+        _check_price(self.quote(bodies, model), most_nano)
+        _, ends = await self.run_all(bodies, model)
+        spent = sum(end.fee_nano for end in ends)
+        try:
+            _, numbers = unpack_vectors(bodies, ends)
+        except ValueError as error:
+            raise AnswerFailed(str(error), spent_nano=spent) from error
+        tokens = sum(end.usage.prompt + end.usage.cached for end in ends)
+        return Vectors(tuple(numbers), tokens, spent, tuple(end.proof for end in ends))
+
+    def quote(self, bodies: Sequence[dict[str, Any]], model: str) -> int:
+        """The most that requests to workers may cost, all together, nanoTON."""
+        model_id = self._model_id(model)
+        return sum(self.backend.quote(body, model_id) for body in bodies)
+
+    async def run_all(self, bodies: Sequence[dict[str, Any]], model: str) -> tuple[list[str], list[Finished]]:
+        """Requests to workers, some at a time: (texts, ends)."""
+        texts, ends = [""] * len(bodies), dict[int, Finished]()
+
+        async def one(index: int) -> None:
+            async with contextlib.aclosing(self._run(bodies[index], model, None)) as events:
+                async for event in events:
+                    if isinstance(event, Finished):
+                        ends[index] = event
+                    else:
+                        texts[index] += event.text
+
+        await together(len(bodies), one, at_once=_REQUESTS_AT_ONCE, seconds=self._limits.request_sec)
+        return texts, [ends[index] for index in range(len(bodies))]
+
+    def with_max_tokens(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A request for text is bounded, whatever was asked for."""
+        return {"max_tokens": self._limits.default_max_tokens, **body}
+
+    async def _run(
+        self, body: dict[str, Any], model: str, most_nano: int | None
+    ) -> AsyncGenerator[Delta | Finished, None]:
+        fee = self.quote([body], model)
+        _check_price(fee, most_nano)
+        async with contextlib.aclosing(
+            self.backend.run(body, self._model_id(model), max_fee=fee)  # type: ignore[type-var]
+        ) as events:
+            async for event in events:
+                yield event
+
+    def _model_id(self, name: str) -> str:
+        for model in self.backend.models():
+            if name in model.names:
+                return model.model_id
+        raise RequestInvalid(f"nobody offers a model {name!r}; models() shows what there is")
+
+
+def _checked(check: Any, asked: dict[str, Any]) -> Any:
+    try:
+        return check(asked)
+    except ApiError as error:
+        raise RequestInvalid(error.message) from error
+
+
+def _check_price(fee_nano: int, most_nano: int | None) -> None:
+    if most_nano is not None and fee_nano > most_nano:
+        raise TooDear(f"this may cost {fee_nano} nanoTON, and {most_nano} are allowed: ask for less, or allow more")
