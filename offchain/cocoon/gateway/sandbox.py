@@ -1,4 +1,4 @@
-"""`cocoon gateway --sandbox`: a network, contracts, a worker with a model and the gateway, to play with."""
+"""`cocoon gateway --sandbox`: a network, contracts, workers with their models and the gateway, to play with."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from rich.console import Console
 from ..agent.config import DEFAULT_TERMS
 from ..attestation.simulation import Simulation
 from ..chain.wallet import Wallet
-from ..demo.preparing import MODEL, prepare
+from ..demo.preparing import EMBEDDER, MODEL, prepare
 from ..demo.stage import TON, AgentProcess, Stage, free_address
-from ..deployment import Deployment
+from ..deployment import Deployment, Rules
 from ..kernels.shelf import find_bundle
 from ..registration import register_worker
 from ..rules import parse_rules
@@ -45,22 +45,35 @@ class Market:
     agent: AgentProcess
 
 
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """Contracts deployed in the sandbox, under a simulated root that follows from `seed`."""
+
+    stage: Stage
+    rules: Rules
+    deployment: Deployment
+    seed: str
+
+
 async def play(host: str, port: int, *, as_json: bool) -> None:
     """Run until cancelled. Everything is gone afterwards."""
     console = Console(stderr=True, highlight=False)
     await asyncio.to_thread(prepare, console)
     with tempfile.TemporaryDirectory(prefix="cocoon-gateway-") as directory:
-        model_id = find_bundle(MODEL).model_id.hex()
-        console.print("[bold]Starting[/bold] a TON network, the contracts and a worker")
-        async with (
-            Stage.build(Path(directory)) as stage,
-            staged_worker(stage, kernel=MODEL, model_id=model_id) as market,
-            staged_gateway(market, {MODEL: model_id}, host=host, port=port) as (gateway, key),
-        ):
-            _tell(gateway, key, as_json=as_json)
-            while True:
-                market.agent.check()
-                await asyncio.sleep(1)
+        names = {name: find_bundle(name).model_id.hex() for name in (MODEL, EMBEDDER)}
+        console.print("[bold]Starting[/bold] a TON network, the contracts and two workers")
+        async with Stage.build(Path(directory)) as stage:
+            grounds = await _deployed(stage)
+            async with (
+                _serving(grounds, "chat", MODEL, names[MODEL]) as market,
+                _serving(grounds, "vectors", EMBEDDER, names[EMBEDDER]) as beside,
+                staged_gateway(market, names, host=host, port=port) as (gateway, key),
+            ):
+                _tell(gateway, key, as_json=as_json)
+                while True:
+                    market.agent.check()
+                    beside.agent.check()
+                    await asyncio.sleep(1)
 
 
 @contextlib.asynccontextmanager
@@ -69,30 +82,40 @@ async def staged_worker(stage: Stage, *, kernel: str, model_id: str) -> AsyncIte
 
     DemoFailed if it does not get ready.
     """
+    async with _serving(await _deployed(stage), "worker", kernel, model_id) as market:
+        yield market
+
+
+async def _deployed(stage: Stage) -> Grounds:
     seed = secrets.token_hex(16)
-    simulation = Simulation(seed.encode())
     words = Wallet.new_mnemonic()
     deployer = Wallet.from_mnemonic(words)
     await stage.fund(deployer.address, 10)
-    given = simulation.rules()
+    given = Simulation(seed.encode()).rules()
     rules = parse_rules(json.dumps(given), deployer.address)
-    deployment = Deployment.of(rules)
     await stage.run_deploy(words, given)
+    return Grounds(stage, rules, Deployment.of(rules), seed)
+
+
+@contextlib.asynccontextmanager
+async def _serving(grounds: Grounds, name: str, kernel: str, model_id: str) -> AsyncIterator[Market]:
+    """A worker registered, its agent attested and serving."""
+    stage, rules = grounds.stage, grounds.rules
     owner, operator = await stage.wallet(30), await stage.wallet(5)
     registered = await register_worker(
-        stage.chain, owner, deployment, stake_nano=rules.min_stake_nano, bond_nano=rules.min_bond_nano,
+        stage.chain, owner, grounds.deployment, stake_nano=rules.min_stake_nano, bond_nano=rules.min_bond_nano,
         operator=operator.address, payout=Address((0, secrets.token_bytes(32))),
-        measurement=simulation.measurement,
+        measurement=Simulation(grounds.seed.encode()).measurement,
     )  # fmt: skip
     listen = free_address()
     settings = {
-        "registry": deployment.registry.to_str(is_user_friendly=False), "worker_index": registered.index,
+        "registry": grounds.deployment.registry.to_str(is_user_friendly=False), "worker_index": registered.index,
         "kernel": kernel, "listen": listen, "endpoint": f"http://{listen}", "terms": asdict(DEFAULT_TERMS),
-        "attestation": {"source": "simulated", "seed": seed, "allow_simulated_tee": True},
+        "attestation": {"source": "simulated", "seed": grounds.seed, "allow_simulated_tee": True},
     }  # fmt: skip
-    async with stage.agent("worker", settings, operator) as agent:
+    async with stage.agent(name, settings, operator) as agent:
         await stage.until_serving(agent, registered.worker, int(model_id, 16))
-        yield Market(stage, deployment, registered.index, model_id, agent)
+        yield Market(stage, grounds.deployment, registered.index, model_id, agent)
 
 
 @contextlib.asynccontextmanager
@@ -116,11 +139,15 @@ def _tell(gateway: Gateway, key: str, *, as_json: bool) -> None:
     page = gateway.base_url.removesuffix("v1")
     logging.getLogger(__name__).info("the sandbox's gateway is up")
     if as_json:
-        click.echo(json.dumps({"base_url": gateway.base_url, "api_key": key, "page": page, "model": MODEL}))
+        click.echo(
+            json.dumps(
+                {"base_url": gateway.base_url, "api_key": key, "page": page, "model": MODEL, "embedder": EMBEDDER}
+            )
+        )
         return
     if gateway.banner is not None:
         click.secho(gateway.banner, fg="yellow", bold=True)
     click.echo(
-        f"base_url  {gateway.base_url}\napi_key   {key}\nmodel     {MODEL}\npage      {page}\n"
+        f"base_url  {gateway.base_url}\napi_key   {key}\nmodel     {MODEL}\nembedder  {EMBEDDER}\npage      {page}\n"
         "Ctrl-C ends everything; nothing is kept."
     )
