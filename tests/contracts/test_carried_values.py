@@ -45,11 +45,11 @@ def unbonding(ledger: Ledger) -> list[Outcome]:
 
 
 def governing(ledger: Ledger) -> list[Outcome]:
-    """governanceFees, syncFees, syncAttestationFees."""
+    """governanceFees, syncFees."""
     world = deployed_world(ledger)
     worker = world.active_worker()
     done = [world.adopt(AllowMeasurement(5)), world.govern(DenyMeasurement(1, 5))]
-    return [*done, world.sync(worker), world.sync_attestation()]
+    return [*done, world.sync(worker)]
 
 
 def opening(ledger: Ledger) -> list[Outcome]:
