@@ -6,18 +6,21 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from actors import actor
-from channel import DAY, DEPOSIT, Channel
+from actors import actor, key
+from channel import DAY, DEPOSIT, MAX_FEE, Channel
 from hostile import install
-from pytoniq_core import Address, begin_cell
+from pytoniq_core import Address, Cell, begin_cell
 from stages import deployed_world, market_world, open_channel
 from test_bounce_bodies import Returned, confirmation, initialisation, slash
-from test_slashing import evidence
-from world import MEASUREMENT, RULES, TON, WorkerSide, World
+from test_carried_values import EXPECTED
+from test_slashing import evidence, report
+from world import MEASUREMENT, MODEL, RULES, TERMS, TON, WorkerSide, World
 
+from cocoon.bench.gas import sandbox_prices
 from cocoon.contracts_build import load
-from cocoon.wire.common import PaymentReason
-from cocoon.wire.escrow import BindRefused, JobRefusal, JobRefused
+from cocoon.fees import Fees
+from cocoon.wire.common import AttestedKeys, PaymentReason, state_init
+from cocoon.wire.escrow import BindRefusal, BindRefused, EscrowStatus, JobRefusal, JobRefused
 from cocoon.wire.registry import (
     AcceptOwnership,
     AllowMeasurement,
@@ -31,10 +34,21 @@ from cocoon.wire.registry import (
     SyncPolicy,
 )
 from cocoon.wire.slashing import SubmitEquivocation
-from cocoon.wire.worker import PauseWorker
+from cocoon.wire.worker import (
+    InitWorker,
+    PauseWorker,
+    SlashWorker,
+    TopUpStake,
+    WithdrawStake,
+    WorkerIdentityData,
+    WorkerStatus,
+)  # fmt: skip
+from cocoon_sandbox.config import network_config
 from cocoon_sandbox.ledger import Ledger
 
+LEAST = EXPECTED["least values"]
 RICH_BOUNCE = 0xFFFFFFFE
+MOST_BITS = 157_656  # of a request of 250 cells
 
 
 # ---- money ----
@@ -294,3 +308,157 @@ def test_compensation_of_one_nanoton_is_a_payment(ledger: Ledger) -> None:
     job.pass_deadline()
     done = job.expire()
     assert [paid.nano for paid in done.payments() if paid.reason == PaymentReason.MISS_COMPENSATION] == [1]
+
+
+def test_slot_of_a_silent_escrow_is_taken_only_when_it_is_wanted(world: World, worker: WorkerSide) -> None:
+    """W-7: while another is free, the silent escrow may still come back."""
+    world.open_channel(worker, "silent", term_sec=20 * DAY).post().assert_succeeded()
+    world.ledger.advance(world.rules.unbonding_sec + 1)
+    worker.attest().assert_succeeded()
+    world.open_channel(worker, "comer").post().assert_succeeded()
+    assert worker.state.open_count == len(worker.state.open_jobs) == 2
+
+
+def test_retired_key_is_kept_to_its_last_second(worker: WorkerSide) -> None:
+    """W-4, B.15: its statements could still be held against the worker."""
+    ledger = worker.world.ledger
+    for number in range(4):
+        worker.attest(key(f"rotated {number}")).assert_succeeded()
+    lapses_at = min(worker.state.people.slashable.old_keys.values())
+    ledger.advance(lapses_at - ledger.now)
+    worker.by_operator(worker.quote(key("one more")), worker.attest_fees).assert_refused(212)
+    ledger.advance(1)
+    worker.by_operator(worker.quote(key("one more")), worker.attest_fees)
+    assert worker.state.people.awaited is not None
+
+
+def test_registered_worker_begins_with_nothing_but_its_stake(world: World) -> None:
+    """W-1."""
+    state = world.register().state
+    assert (state.open_jobs, state.open_count, state.jobs, state.misses, state.rejections) == ({}, 0, 0, 0, 0)
+    assert (state.key_losses, state.volume_nano, state.status, state.forced_slots) == (0, 0, WorkerStatus.PENDING, 0)
+    assert (state.lease_end, state.key_epoch, state.notice_end, state.unbond_at, state.models) == (0, 0, 0, 0, {})
+    people = state.people
+    assert (people.attest_seq, people.block_seqno, people.tcb_date, people.awaited) == (0, 0, 0, None)
+    assert people.keys == AttestedKeys(0, 0, 0)
+    assert (people.slashable.adopted, people.slashable.old_keys) == (None, {})
+
+
+@pytest.mark.parametrize("short", [0, 1], ids=["least", "one less"])
+def test_registration_needs_what_is_on_record_at_either_door(world: World, short: int) -> None:
+    """B.16: at the Registry, and should that be wrong, at the Worker."""
+    fees = Fees(sandbox_prices())
+    body = world.registration()
+    pots = body.stake_nano + body.bond_nano
+    registry_takes = pots + LEAST["Registry"][0]
+    done = world.send(actor("worker owner"), world.registry, body, registry_takes - short)
+    assert done.first.success is (short == 0)
+    address = world.deployment.worker(7)
+    init = state_init(load("Worker").code, WorkerIdentityData(world.registry, 7).to_cell())
+    first = InitWorker(1, actor("owner"), body.stake_nano, body.bond_nano, body.roles, world.policy(1))
+    gas = fees.call("gasFee", fees.constant("GAS_WORKER_INIT"))
+    worker_takes = pots + fees.call("workerRent") + gas + fees.call("paymentFee")
+    done = world.send(world.registry, address, first, worker_takes - short, state_init=init)
+    assert done.exit_code == (207 if short else 0)
+    if not short:
+        assert [message.value for message in done.messages] == [0]  # the change: what is left pays for its way
+
+
+@pytest.mark.parametrize("short", [0, 1], ids=["least", "one less"])
+def test_opening_needs_what_is_on_record(world: World, worker: WorkerSide, short: int) -> None:
+    """B.16, E-8: rent of the largest account for term and margin included."""
+    channel = world.channel(worker, term_sec=DAY)
+    done = channel.open(value=DEPOSIT + LEAST["Escrow"][0] - short)
+    assert done.exit_code == (305 if short else 0)
+
+
+def test_offer_of_one_second_is_an_offer(worker: WorkerSide) -> None:
+    terms = replace(TERMS, min_duration_sec=1)
+    worker.set_offer({MODEL: terms}).assert_succeeded()
+    assert worker.state.models == {MODEL: terms}
+    worker.set_offer({MODEL: replace(TERMS, min_duration_sec=0)}).assert_refused(215)
+
+
+def chain_of_cells(count: int, bits: int) -> Cell:
+    """`count` different cells in a row, of `bits` bits in all, the first ones full."""
+    made: Cell | None = None
+    for number in reversed(range(count)):
+        here = min(1000, max(32, bits - 1000 * number)) if bits > 1000 * number else 32
+        builder = begin_cell().store_uint(number, 32).store_bits("0" * (here - 32))
+        made = (builder if made is None else builder.store_ref(made)).end_cell()
+    assert made is not None
+    return made
+
+
+def test_request_may_be_as_large_as_its_price_says_and_not_a_bit_larger(channel: Channel) -> None:
+    """B.16: measured by what the network took for carrying it."""
+    start = channel.world.ledger.snapshot()
+    for bits, code in ((MOST_BITS, 0), (MOST_BITS + 1, 316)):
+        channel.world.ledger.restore(start)
+        assert channel.post(chain_of_cells(250, bits), extra=TON).exit_code == code
+
+
+@pytest.mark.parametrize("pot", [0, 1, 2])
+def test_withdrawal_pays_what_there_is_and_of_nothing_no_payment(worker: WorkerSide, pot: int) -> None:
+    """W-2."""
+    state = replace(worker.state, stake_nano=0, bond_nano=pot, status=WorkerStatus.UNBONDING, unbond_at=1)
+    install(worker.world.ledger, worker.address, load("Worker").code, state.to_cell())
+    done = worker.by_owner(WithdrawStake(1)).assert_succeeded()
+    assert [paid.nano for paid in done.payments()] == [pot] * (pot > 0)
+
+
+def test_withdrawal_after_rent_ate_into_the_pots_pays_what_is_left(worker: WorkerSide) -> None:
+    """W-2, B.18: and the value that came with it is not part of that."""
+    state = replace(worker.state, status=WorkerStatus.UNBONDING, unbond_at=1)
+    owed = state.stake_nano + state.bond_nano
+    install(worker.world.ledger, worker.address, load("Worker").code, state.to_cell(), owed - TON)
+    done = worker.by_owner(WithdrawStake(1), TON).assert_succeeded()
+    assert [paid.nano for paid in done.payments()] == [owed - TON - done.first.storage_fees]
+
+
+def test_shares_of_one_nanoton_are_paid(channel: Channel) -> None:
+    """P-5: a tenth each, however small the stake that was left."""
+    worker = channel.worker
+    state = replace(worker.state, stake_nano=10)
+    install(worker.world.ledger, worker.address, load("Worker").code, state.to_cell())
+    done = report(channel)
+    assert [paid.nano for paid in done.payments()] == [1, 8, 1]
+
+
+def test_worker_without_keys_has_none_to_be_slashed_for(world: World) -> None:
+    """S-1, B.14."""
+    worker = world.register()
+    body = SlashWorker(1, 0, actor("reporter"), actor("client"))
+    world.send(world.slashing, worker.address, body, TON).assert_refused(218)
+
+
+def test_stake_grows_by_one_nanoton(worker: WorkerSide) -> None:
+    before = worker.state.stake_nano
+    worker.by_owner(TopUpStake(1, 1, 0), TON).assert_succeeded()
+    assert worker.state.stake_nano == before + 1
+
+
+def test_job_whose_money_rising_prices_have_eaten_adds_nothing_to_the_deposit(job: Channel) -> None:
+    """E-3, E-9: what the settlement costs beyond the job's money is the margin's to pay, not the deposit's to gain."""
+    ledger, deposit = job.world.ledger, job.state.deposit_nano
+    prices = ledger.prices()
+    gas = replace(prices.gas, price=prices.gas.price * 2, flat_price=prices.gas.flat_price * 2)
+    forward = replace(prices.forward, lump=prices.forward.lump * 2)
+    ledger.config = network_config(prices=replace(prices, forward=forward, gas=gas))
+    job.world.watch = False
+    done = job.deliver(MAX_FEE)
+    assert done.first.success
+    assert job.state.deposit_nano == deposit
+
+
+def test_worker_tells_the_registry_whether_the_client_named_the_measurement(world: World, worker: WorkerSide) -> None:
+    """P-1, R-3: an unlisted program is bound to nobody who did not ask for that very one."""
+    start = world.registry_state
+    state = replace(start, measurements=replace(start.measurements, listed={}, listed_count=0))
+    install(world.ledger, world.registry, load("Registry").code, state.to_cell())
+    channel = world.channel(worker)
+    assert channel.open().one(BindRefused).reason == BindRefusal.MEASUREMENT_NOT_LISTED
+    assert not channel.exists
+    named = world.channel(worker, salt=1)
+    named.open(named.opening(accepted_measurement=worker.measurement)).assert_succeeded()
+    assert named.state.status == EscrowStatus.ACTIVE
