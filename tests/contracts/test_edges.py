@@ -462,3 +462,19 @@ def test_worker_tells_the_registry_whether_the_client_named_the_measurement(worl
     named = world.channel(worker, salt=1)
     named.open(named.opening(accepted_measurement=worker.measurement)).assert_succeeded()
     assert named.state.status == EscrowStatus.ACTIVE
+
+
+def test_bits_are_paid_for_on_the_day_the_network_prices_them(worker: WorkerSide) -> None:
+    """B.16, E-8: today only cells cost rent; the sizes are written down all the same."""
+    world, ledger = worker.world, worker.world.ledger
+    prices = ledger.prices()
+    ledger.config = network_config(prices=replace(prices, storage=replace(prices.storage, bit=1)))
+    world.watch = False
+    channel = world.channel(worker, term_sec=DAY)
+    for short, code in ((1, 305), (0, 0)):
+        assert channel.open(value=DEPOSIT + 8_827_767 - short).exit_code == code
+    body = world.registration("another")
+    least = body.stake_nano + body.bond_nano + 41_454_753
+    for short in (1, 0):
+        done = world.send(actor("another owner"), world.registry, body, least - short)
+        assert done.first.success is (short == 0)
