@@ -481,4 +481,4 @@ def deploy(words: str) -> str:
 def test_faucet_amount_that_is_none_is_refused_before_anything_is_asked(amount: str) -> None:
     result = CliRunner().invoke(main, ["sandbox", "faucet", FRIEND, amount])
     assert result.exit_code == 2
-    assert "Invalid value for AMOUNT" in result.output
+    assert "Invalid value for 'AMOUNT'" in result.output
