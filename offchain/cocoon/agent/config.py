@@ -22,7 +22,6 @@ from .settings import read_settings
 __all__ = ["DEFAULT_TERMS", "MNEMONIC_VARIABLE", "AgentConfig"]
 
 MNEMONIC_VARIABLE = "COCOON_OPERATOR_MNEMONIC"
-_SEED_HEX = 64
 DEFAULT_TERMS = ModelTerms(
     prompt_nano=10**9,  # 1 TON per million tokens
     cached_nano=10**9 // 4,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ChainError, ChainUnavailable
 
-__all__ = ["GLOBAL_IDS", "NetworkName", "check_network", "load_global_config"]
+__all__ = ["GLOBAL_IDS", "NetworkName", "check_network", "load_global_config", "read_global_config"]
 
 _DOWNLOAD_SEC = 20
 _MAX_CONFIG_BYTES = 1 << 20
@@ -44,13 +44,19 @@ def load_global_config(network: NetworkName, path: Path | None = None) -> dict[s
                 "configuration with --global-config"
             )
         path = _SANDBOX_CONFIG
-    if path is not None:
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ChainError(f"the global configuration can't be read: {error}; check --global-config") from error
-    else:
-        text = _download(_URLS[network])
+    return _parsed(_download(_URLS[network])) if path is None else read_global_config(path)
+
+
+def read_global_config(path: Path) -> dict[str, Any]:
+    """The global configuration in a file. ChainError if it is unreadable."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChainError(f"the global configuration {path} can't be read: {error}; name another file") from error
+    return _parsed(text)
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:

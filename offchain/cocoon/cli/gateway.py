@@ -124,18 +124,11 @@ def budget(config: Path, name: str, budget: int | None, unlimited: bool) -> None
 
 async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: bool) -> None:
     from ..chain.lite import LiteChain
-    from ..errors import ChainError
-    from ..gateway.errors import GatewayError
+    from ..chain.networks import read_global_config
     from ..gateway.serve import running
 
-    try:
-        config = json.loads(settings.network.read_text())
-    except (OSError, ValueError) as error:
-        raise GatewayError(f"the global configuration {settings.network} can't be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ChainError("the global configuration is not a JSON object; get a new one")
     async with (
-        await LiteChain.open(config) as chain,
+        await LiteChain.open(read_global_config(settings.network)) as chain,
         running(settings, chain, settings.wallet(), allow_simulated_tee=allow_simulated_tee) as found,
     ):
         root = found.base_url.removesuffix("/v1")

@@ -62,7 +62,7 @@ async def _serve(settings: BotSettings, token: str, allow_simulated_tee: bool, c
     from prometheus_client import CollectorRegistry
 
     from ..chain.lite import LiteChain
-    from ..gateway.errors import GatewayError
+    from ..chain.networks import read_global_config
     from ..gateway.metrics import MarketMetrics
     from ..gateway.opening import open_market
     from ..gateway.settings import GatewaySettings
@@ -74,14 +74,8 @@ async def _serve(settings: BotSettings, token: str, allow_simulated_tee: bool, c
     if check:
         click.echo(f"settings, token and wallet {wallet.address.to_str(is_user_friendly=False)} are fine")
         return
-    try:
-        network = json.loads(market.network.read_text())
-    except (OSError, ValueError) as error:
-        raise GatewayError(f"the global configuration {market.network} can't be read: {error}") from error
-    if not isinstance(network, dict):
-        raise GatewayError(f"{market.network} is not a JSON object; get a new global configuration")
     async with (
-        await LiteChain.open(network) as chain,
+        await LiteChain.open(read_global_config(market.network)) as chain,
         open_market(
             market, chain, wallet, MarketMetrics(CollectorRegistry()), allow_simulated_tee=allow_simulated_tee
         ) as opened,

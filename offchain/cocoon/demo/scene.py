@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
@@ -21,7 +21,7 @@ from ..registration import Registered
 from ..wire.worker import WorkerStorage
 from .playbill import Playbill
 from .preparing import EMBEDDER, MODEL
-from .stage import TON, AgentProcess, DemoFailed, Stage, free_address
+from .stage import TON, AgentProcess, DemoFailed, Stage, agent_settings
 
 __all__ = ["JOB_SEC", "MAX_FEE_NANO", "SYSTEM", "Scene", "WorkerSide"]
 
@@ -81,16 +81,7 @@ class Scene:
     @contextlib.asynccontextmanager
     async def agent(self, name: str, side: WorkerSide, kernel: str) -> AsyncIterator[AgentProcess]:
         """The worker's agent with a model of the shelf, as a process of its own, for the time of the context."""
-        listen = free_address()
-        settings = {
-            "registry": self.deployment.registry.to_str(is_user_friendly=False),
-            "worker_index": side.index,
-            "kernel": kernel,
-            "listen": listen,
-            "endpoint": f"http://{listen}",
-            "terms": asdict(DEFAULT_TERMS),
-            "attestation": {"source": "simulated", "seed": self.seed, "allow_simulated_tee": True},
-        }
+        settings = agent_settings(self.deployment.registry, side.index, kernel, self.seed)
         async with self.stage.agent(name, settings, side.operator) as agent:
             yield agent
 

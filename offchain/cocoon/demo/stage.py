@@ -13,19 +13,20 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
 
+from ..agent.config import DEFAULT_TERMS
 from ..chain.lite import LiteChain
 from ..chain.wallet import Wallet
 from ..errors import CocoonError
 from ..wire.worker import WorkerStatus, WorkerStorage
 
-__all__ = ["TON", "AgentProcess", "DemoFailed", "Stage", "free_address"]
+__all__ = ["TON", "AgentProcess", "DemoFailed", "Stage", "agent_settings", "free_address"]
 
 TON = 10**9
 _STOP_SEC = 10.0
@@ -47,6 +48,20 @@ class AgentProcess:
         if self.process.returncode is not None:
             said = self.log.read_text()[-_LOG_TAIL:]
             raise DemoFailed(f"the agent ended with status {self.process.returncode}: {said}")
+
+
+def agent_settings(registry: Address, index: int, kernel: str, seed: str) -> dict[str, Any]:
+    """Of an agent on this machine, on a simulated platform whose root follows from `seed`."""
+    listen = free_address()
+    return {
+        "registry": registry.to_str(is_user_friendly=False),
+        "worker_index": index,
+        "kernel": kernel,
+        "listen": listen,
+        "endpoint": f"http://{listen}",
+        "terms": asdict(DEFAULT_TERMS),
+        "attestation": {"source": "simulated", "seed": seed, "allow_simulated_tee": True},
+    }
 
 
 @dataclass(slots=True)

@@ -9,18 +9,17 @@ import logging
 import secrets
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from pytoniq_core import Address
 from rich.console import Console
 
-from ..agent.config import DEFAULT_TERMS
 from ..attestation.simulation import Simulation
 from ..chain.wallet import Wallet
 from ..demo.preparing import EMBEDDER, MODEL, prepare
-from ..demo.stage import TON, AgentProcess, Stage, free_address
+from ..demo.stage import TON, AgentProcess, Stage, agent_settings
 from ..deployment import Deployment, Rules
 from ..kernels.shelf import find_bundle
 from ..registration import register_worker
@@ -107,12 +106,7 @@ async def _serving(grounds: Grounds, name: str, kernel: str, model_id: str) -> A
         operator=operator.address, payout=Address((0, secrets.token_bytes(32))),
         measurement=Simulation(grounds.seed.encode()).measurement,
     )  # fmt: skip
-    listen = free_address()
-    settings = {
-        "registry": grounds.deployment.registry.to_str(is_user_friendly=False), "worker_index": registered.index,
-        "kernel": kernel, "listen": listen, "endpoint": f"http://{listen}", "terms": asdict(DEFAULT_TERMS),
-        "attestation": {"source": "simulated", "seed": grounds.seed, "allow_simulated_tee": True},
-    }  # fmt: skip
+    settings = agent_settings(grounds.deployment.registry, registered.index, kernel, grounds.seed)
     async with stage.agent(name, settings, operator) as agent:
         await stage.until_serving(agent, registered.worker, int(model_id, 16))
         yield Market(stage, grounds.deployment, registered.index, model_id, agent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +10,7 @@ from typing import Any, Self
 from prometheus_client import CollectorRegistry
 
 from ..chain.lite import LiteChain
-from ..errors import ChainError
+from ..chain.networks import read_global_config
 from ..gateway.backend import Backend, Delta, Finished, Model
 from ..gateway.context import HttpLimits
 from ..gateway.errors import ApiError
@@ -24,7 +23,7 @@ from ..gateway.vectors import text_bodies, unpack_vectors
 from .answers import Answer, Vectors
 from .errors import AnswerFailed, RequestInvalid, TooDear
 
-__all__ = ["AsyncClient", "TextStream"]
+__all__ = ["AsyncClient", "TextStream", "checked"]
 
 _REQUESTS_AT_ONCE = 4
 
@@ -89,15 +88,9 @@ class AsyncClient:
         """
         if not isinstance(settings, GatewaySettings):
             settings = GatewaySettings.from_file(Path(settings))
-        try:
-            network = json.loads(settings.network.read_text())
-        except (OSError, ValueError) as error:
-            raise ChainError(f"the global configuration {settings.network} can't be read: {error}") from error
-        if not isinstance(network, dict):
-            raise ChainError(f"{settings.network} is not a JSON object; get a new global configuration")
         metrics = MarketMetrics(CollectorRegistry())
         async with (
-            await LiteChain.open(network) as chain,
+            await LiteChain.open(read_global_config(settings.network)) as chain,
             open_market(settings, chain, settings.wallet(), metrics, allow_simulated_tee=allow_simulated_tee) as opened,
         ):
             yield cls(opened.market, settings.http)
@@ -109,9 +102,9 @@ class AsyncClient:
     def stream(self, prompt: str | Messages, *, model: str, most_nano: int | None = None, **options: Any) -> TextStream:
         """A conversation's next turn, or what follows a text, piece by piece."""
         if isinstance(prompt, str):
-            question = _checked(completion_question, {**options, "model": model, "prompt": prompt})
+            question = checked(completion_question, {**options, "model": model, "prompt": prompt})
         else:
-            question = _checked(chat_question, {**options, "model": model, "messages": [*map(dict, prompt)]})
+            question = checked(chat_question, {**options, "model": model, "messages": [*map(dict, prompt)]})
         if len(question.bodies) != 1:
             raise RequestInvalid("one answer at a time: leave n out, and call again")
         body = self.with_max_tokens(question.bodies[0])
@@ -123,7 +116,7 @@ class AsyncClient:
 
     async def embed(self, texts: Sequence[str], *, model: str, most_nano: int | None = None) -> Vectors:
         """A vector for each text."""
-        _checked(embedding_texts, {"model": model, "input": list(texts)})
+        checked(embedding_texts, {"model": model, "input": list(texts)})
         bodies = text_bodies(texts)
         _check_price(self.quote(bodies, model), most_nano)
         _, ends = await self.run_all(bodies, model)
@@ -177,7 +170,8 @@ class AsyncClient:
         raise RequestInvalid(f"nobody offers a model {name!r}; models() shows what there is")
 
 
-def _checked(check: Any, asked: dict[str, Any]) -> Any:
+def checked(check: Any, asked: dict[str, Any]) -> Any:
+    """What one of the gateway's checks makes of a request. RequestInvalid."""
     try:
         return check(asked)
     except ApiError as error:

@@ -19,12 +19,12 @@ from typing import Any
 
 from ..gateway.answers import CHAT, TEXT, Conversation
 from ..gateway.backend import Finished
-from ..gateway.errors import ApiError, BackendFailed, NoWorker, PoolExhausted
+from ..gateway.errors import BackendFailed, NoWorker, PoolExhausted
 from ..gateway.questions import chat_question, completion_question, embedding_texts
 from ..gateway.receipts import new_receipt_id
 from ..gateway.together import together
 from ..gateway.vectors import embeddings_document, text_bodies, unpack_vectors
-from .asking import AsyncClient
+from .asking import AsyncClient, checked
 from .errors import BatchInvalid, RequestInvalid
 
 __all__ = ["BatchDone", "BatchItem", "read_batch", "run_batch"]
@@ -225,15 +225,12 @@ class _Work:
     @classmethod
     def of(cls, item: BatchItem, client: AsyncClient) -> _Work:
         """RequestInvalid."""
-        try:
-            if item.url == _EMBEDDINGS:
-                model, texts, packed = embedding_texts(item.body)
-                bodies = text_bodies(texts)
-                return cls(model, bodies, lambda _, ends: _embedded(model, bodies, ends, packed))
-            chat = item.url == _CHAT
-            question = chat_question(item.body) if chat else completion_question(item.body)
-        except ApiError as error:
-            raise RequestInvalid(error.message) from error
+        if item.url == _EMBEDDINGS:
+            model, texts, packed = checked(embedding_texts, item.body)
+            bodies = text_bodies(texts)
+            return cls(model, bodies, lambda _, ends: _embedded(model, bodies, ends, packed))
+        chat = item.url == _CHAT
+        question = checked(chat_question if chat else completion_question, item.body)
         if len(question.bodies) != 1:
             raise RequestInvalid("a batch asks for one answer a line")
         made = Conversation(CHAT if chat else TEXT, question.model, question.seed, ())
