@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ def test_journal_verdict_of_the_same_code_and_tests_is_remembered(tmp_path: Path
     assert again.verdict("code", BEFORE) == verdict("tests/test_a.py::test_x")
     assert again.verdict("other code", BEFORE) is None
     assert again.killer("a.tolk:go:save-removed:1") == "tests/test_a.py::test_x"
+
+
+def test_journal_verdict_on_the_same_edit_of_the_same_sources_needs_no_code(tmp_path: Path) -> None:
+    survived = replace(verdict(), sources="these")
+    no_code = Verdict("a.tolk:go:constant:2", "uncompilable", why="no such name", sources="these")
+    Journal(tmp_path / "journal").add(survived)
+    journal = Journal(tmp_path / "journal")
+    journal.add(no_code)
+    assert journal.verdict_on_edit("these", survived.id, BEFORE) == survived
+    assert journal.verdict_on_edit("these", survived.id, AFTER) is None
+    assert journal.verdict_on_edit("these", no_code.id, AFTER) == no_code
+    assert journal.verdict_on_edit("other sources", no_code.id, BEFORE) is None
 
 
 def test_journal_kill_stands_while_its_own_test_is_unchanged(tmp_path: Path) -> None:

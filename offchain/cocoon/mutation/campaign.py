@@ -61,6 +61,9 @@ class Campaign:
         """Verdicts as they are reached. With `measure`, tests that were not measured before are, and they are proven
         blind to code that behaves the same; without, every test is tried on every mutant."""
         self._state = SuiteState.of(self.root)
+        self._named = hashlib.sha256(repr(sorted(self.sources.items())).encode()).hexdigest()
+        self._tried: Counter[str] = Counter()
+        self._noticed: Counter[str] = Counter()
         with _workers(min(self.jobs, max(1, len(mutants))), self.root, self.sources) as pool:
             tests = pool[0].tests
             self._baseline = self._measure(pool) if measure else None
@@ -73,7 +76,10 @@ class Campaign:
             for mutant in mutants:
                 if (killer := self.journal.killer(mutant.id)) in tests:
                     self._credit(mutant, killer)
-            yield from _pool_map(pool, list(mutants), self._judge)
+            known = {mutant.id: self.journal.verdict_on_edit(self._named, mutant.id, self._state) for mutant in mutants}
+            new = [mutant for mutant in mutants if not self.resume or known[mutant.id] is None]
+            yield from (verdict for verdict in known.values() if self.resume and verdict)
+            yield from _pool_map(pool, new, self._judge)
 
     def _judge(self, mutant: Mutant) -> Talk:
         """A conversation with one worker about one mutant, which ends with its verdict."""
@@ -85,13 +91,15 @@ class Campaign:
             return self._note(Verdict(mutant.id, "equivalent"))
         known = self.journal.verdict(compiled.code, self._state) if self.resume else None
         if known is not None:
-            return replace(known, id=mutant.id)
+            return self._note(replace(known, id=mutant.id))
         telling = self._order(mutant, compiled)
         tests = telling[: self.most]
         ran: list[Ran] = (yield Try(tuple((test, 15 + 10 * self._seconds[test]) for test in tests))) if tests else []
         seconds = round(time.monotonic() - started, 2)
+        self._tried.update(one.test for one in ran)
         if ran and not ran[-1].passed:
             killer = ran[-1].test
+            self._noticed[killer] += 1
             self._credit(mutant, killer)
             state = self._state.of_test(killer)
             return self._note(Verdict(mutant.id, "killed", compiled.code, state, killer, ran[-1].why, seconds))
@@ -104,6 +112,7 @@ class Campaign:
             self._kills[likeness][killer] += 1
 
     def _note(self, verdict: Verdict) -> Verdict:
+        verdict = replace(verdict, sources=self._named)
         self.journal.add(verdict)
         return verdict
 
@@ -128,21 +137,22 @@ class Campaign:
                 + 20 * kills[2][test]
                 + 5 * kills[3][test]
             )
-            # One kill nearby says more than any words; a slow test has to be that much likelier.
-            return (test != earlier, -alike / (0.5 + self._seconds[test]))
+            # One kill nearby says more than any words; a slow test has to be that much likelier, and so has one that
+            # was often tried in vain.
+            keenness = (1 + self._noticed[test]) / (3 + self._tried[test])
+            return (test != earlier, -alike * keenness / (0.5 + self._seconds[test]))
 
         return sorted(candidates, key=rank)
 
     def _measure(self, pool: Sequence[_Process]) -> Baseline:
-        contracts = hashlib.sha256(repr(sorted(self.sources.items())).encode()).hexdigest()
-        baseline = Baseline.load(contracts).known(pool[0].tests, self._state)
+        baseline = Baseline.load(self._named).known(pool[0].tests, self._state)
         new = [test for test in pool[0].tests if test not in baseline.tests]
         if new:
             self.progress(f"measuring {len(new)} of {len(pool[0].tests)} tests, once for this state of both")
             files = [tuple(tests) for _, tests in itertools.groupby(new, lambda test: test.partition("::")[0])]
             ran = [one for results in _pool_map(pool, files, _measured) for one in results]
             baseline = baseline.plus((one for one in ran if one.passed), self._state)
-            baseline.save(contracts)
+            baseline.save(self._named)
             failed = [one for one in ran if not one.passed]
             if failed:
                 raise CampaignError(
@@ -152,7 +162,7 @@ class Campaign:
         if baseline.unproven:
             self._prove_blind(pool, baseline.unproven)
             baseline = baseline.proven()
-            baseline.save(contracts)
+            baseline.save(self._named)
         return baseline
 
     def _prove_blind(self, pool: Sequence[_Process], tests: Sequence[str]) -> None:

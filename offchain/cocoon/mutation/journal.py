@@ -1,8 +1,9 @@
 """Verdicts of earlier runs, one line of JSON each, in the cache directory; and which test noticed which mutant.
 
 A verdict holds for code and tests: it is taken over only where all contracts' hashes are the same and so are the tests
-it rests on. Which test noticed a mutant is remembered beyond that, as the first one to try. The file
-`tests/contracts/killers.json` remembers it for a fresh checkout.
+it rests on. The same edit of the same sources makes the same code, so nothing is compiled to look it up. Which test
+noticed a mutant is remembered beyond that, as the first one to try. The file `tests/contracts/killers.json` remembers
+it for a fresh checkout.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Outcome = Literal["killed", "survived", "equivalent", "uncompilable"]
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What became of a mutant. `code` names all contracts' code, `tests` the tests it rests on, `killer` the test that
-    noticed, `why` how."""
+    noticed, `why` how; `sources` names what the mutant is an edit of."""
 
     id: str
     outcome: Outcome
@@ -35,6 +36,7 @@ class Verdict:
     killer: str = ""
     why: str = ""
     seconds: float = 0.0
+    sources: str = ""
 
 
 class Journal:
@@ -43,6 +45,7 @@ class Journal:
     def __init__(self, path: Path | None = None, killers: Mapping[str, str] | None = None) -> None:
         self._path = path or cache_dir() / "mutation" / "journal.jsonl"
         self._known: dict[str, Verdict] = {}
+        self._edits: dict[tuple[str, str], Verdict] = {}
         self._killers = dict(killers or {})
         if self._path.is_file():
             for line in self._path.read_text().splitlines():
@@ -58,10 +61,12 @@ class Journal:
     def verdict(self, code: str, state: SuiteState) -> Verdict | None:
         """What these tests said of `code`, if they did."""
         verdict = self._known.get(code)
-        if verdict is None:
-            return None
-        rests_on = state.of_test(verdict.killer) if verdict.killer else state.whole
-        return verdict if verdict.tests == rests_on else None
+        return verdict if verdict and _holds(verdict, state) else None
+
+    def verdict_on_edit(self, sources: str, mutant: str, state: SuiteState) -> Verdict | None:
+        """The same by the mutant's id and what it is an edit of."""
+        verdict = self._edits.get((sources, mutant))
+        return verdict if verdict and (not verdict.code or _holds(verdict, state)) else None
 
     def killer(self, mutant: str) -> str | None:
         """The test that last noticed this mutant, in whatever state of code and tests."""
@@ -72,6 +77,12 @@ class Journal:
             self._known[verdict.code] = verdict
         if verdict.killer:
             self._killers[verdict.id] = verdict.killer
+        if verdict.sources:
+            self._edits[verdict.sources, verdict.id] = verdict
+
+
+def _holds(verdict: Verdict, state: SuiteState) -> bool:
+    return verdict.tests == (state.of_test(verdict.killer) if verdict.killer else state.whole)
 
 
 def read_killers(path: Path) -> dict[str, str]:
