@@ -154,7 +154,8 @@ def test_main_without_a_network_file_ends_with_a_message(tmp_path: Path, caplog:
     """Not even a signer is started for it."""
     (tmp_path / "key").write_text("05" * 32)
     assert main(_config(tmp_path, GOOD + 'wallet_key = "key"\nkernel = "agent_kernel:slow"\n')) == 1
-    assert "can't read the network's configuration" in caplog.text
+    assert "the global configuration" in caplog.text
+    assert "can't be read" in caplog.text
     assert not (tmp_path / "data" / "signer").exists()
 
 

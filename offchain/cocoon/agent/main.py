@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import json
 import logging
 import signal
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..chain.lite import LiteChain
+from ..chain.networks import read_global_config
 from ..errors import ChainUnavailable, CocoonError
 from ..kernels.bundle.loader import MANIFEST
 from ..kernels.fetch import compiled_dir
@@ -49,7 +49,7 @@ async def run_agent(
 
     progress: told about fetching and compiling the model. started: gets the agent when it begins to work.
     """
-    wallet, network = config.wallet(), _read_network(config)
+    wallet, network = config.wallet(), read_global_config(config.network)
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -180,16 +180,6 @@ async def _keep_signer(path: Path) -> None:
             await (await ensure_signer(path)).close()
         except SignerError as error:
             _log.warning("trying again in %.0f s: %s", _SIGNER_CHECK_SEC, error)
-
-
-def _read_network(config: AgentConfig) -> dict[str, Any]:
-    try:
-        network = json.loads(config.network.read_text())
-    except (OSError, ValueError) as error:
-        raise SetupError(f"can't read the network's configuration {config.network}: {error}") from error
-    if not isinstance(network, dict):
-        raise SetupError(f"{config.network} is not a network's configuration: get a new one")
-    return network
 
 
 async def _connect(config: AgentConfig, network: dict[str, Any]) -> LiteChain:

@@ -36,7 +36,10 @@ __all__ = ["Campaign", "CampaignError"]
 Progress = Callable[[str], None]
 # Yields requests for one worker, is sent its answers, returns what came of it.
 Talk = Generator[Any, Any, Any]
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d{3,}")
+_ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_MEMBER = re.compile(r"^\s*(\w+) = (\d+)", re.MULTILINE)
+_NAMED = re.compile(r"(\w+) \. (\w+)")
 
 
 class CampaignError(CocoonError):
@@ -70,6 +73,12 @@ class Campaign:
             measured = self._baseline.tests if self._baseline else {}
             self._seconds = {test: measured[test].seconds if test in measured else 1.0 for test in tests}
             self._words = {test: _words(f"{test} {text}") for test, text in tests.items()}
+            self._codes = {
+                (enum, member): code
+                for source in self.sources.values()
+                for enum, body in _ENUM.findall(source)
+                for member, code in _MEMBER.findall(body)
+            }
             common = Counter(word for words in self._words.values() for word in words)
             self._weights = {word: math.log(len(tests) / count) for word, count in common.items()}
             self._kills: dict[str, Counter[str]] = defaultdict(Counter)
@@ -123,6 +132,8 @@ class Campaign:
             changes = [(Cell.one_from_boc(before), Cell.one_from_boc(after)) for before, after in compiled.changes]
             candidates = self._baseline.telling(changes)
         wanted = _words(f"{mutant.function} {mutant.file} {mutant.statement}")
+        # A test that speaks of an error's code is about the check that throws it.
+        codes = {self._codes[name] for name in _NAMED.findall(mutant.statement) if name in self._codes}
         earlier = self.journal.killer(mutant.id)
         # Stopping soon after the change says much, unless the change has shifted half of the code.
         dwelling = min(100.0, 3000 / max(1, len(candidates)))
@@ -130,6 +141,7 @@ class Campaign:
 
         def rank(test: str) -> tuple[bool, float]:
             alike = sum(self._weights[word] for word in wanted & self._words[test])
+            alike += sum(20 * self._weights[code] for code in codes & self._words[test])
             alike += (
                 dwelling * candidates[test]
                 + 20 * kills[0][test]
@@ -166,13 +178,19 @@ class Campaign:
         return baseline
 
     def _prove_blind(self, pool: Sequence[_Process], tests: Sequence[str]) -> None:
-        self.progress("checking that they pass over code with another hash and the same behaviour")
+        self.progress("checking that they run and pass over code with another hash and the same behaviour")
         parts = [part for number in range(len(pool)) if (part := tests[number :: len(pool)])]
-        for ran in _pool_map(pool, parts, _blind):
+        for committed, ran in _pool_map(pool, parts, _blind):
             if not ran[-1].passed:
                 raise CampaignError(
                     f"{ran[-1].test} notices code that behaves the same ({ran[-1].why}): it compares with committed "
                     f"code, so its verdicts on mutants mean nothing; let it load the contracts when it runs"
+                )
+            deaf = [one.test for one in ran if any(cell in committed for cell, _ in one.own | one.inherited)]
+            if deaf:
+                raise CampaignError(
+                    f"{deaf[0]} and {len(deaf) - 1} more run the committed code whatever the mutant, so they can't "
+                    f"notice any; let them take code from cocoon.contracts_build.load"
                 )
 
 
@@ -250,8 +268,10 @@ def _measured(tests: tuple[str, ...]) -> Talk:
 
 
 def _blind(tests: Sequence[str]) -> Talk:
-    yield Compile(None)
-    return (yield Try(tuple((test, 300.0) for test in tests)))
+    """The first cell of each contract's committed code, which no test should run any more, and what was run."""
+    bystanders: Compiled = yield Compile(None)
+    committed = {Cell.one_from_boc(before).hash.hex().upper() for before, _ in bystanders.changes}
+    return committed, (yield Try(tuple((test, 300.0) for test in tests), record=True))
 
 
 def _likenesses(mutant: Mutant) -> tuple[str, str, str, str]:

@@ -41,9 +41,10 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Run tests, each with a limit in seconds, over the current mutant until one fails."""
+    """Run tests, each with a limit in seconds, over the current mutant until one fails; `record` what each runs."""
 
     tests: tuple[tuple[str, float], ...]
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ class _Worker:
         match request:
             case Compile(mutant):
                 return self.compile(mutant)
-            case Try(tests):
+            case Try(tests, record):
                 limits = dict(tests)
                 contracts = {**self.compiler.baseline, **self.current}.values()
-                return self.suite.run(limits, contracts, limit=limits.__getitem__)
+                return self.suite.run(limits, contracts, limit=limits.__getitem__, record=record)
             case Measure(tests):
                 return self.suite.run(tests, self.compiler.baseline.values(), limit=lambda _: 300.0, record=True)
         raise AssertionError(f"no such request: {request!r}")

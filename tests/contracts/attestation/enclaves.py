@@ -1,6 +1,6 @@
 """A deployed Attestation on an in-process ledger, a simulated Intel, its platforms, and what tests do with them.
 
-The contracts are compiled from the sources, once for each process. Times are unix seconds, amounts nanoTON.
+Times are unix seconds, amounts nanoTON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cocoon.attestation.platform import (
 )
 from cocoon.attestation.quote import Quote
 from cocoon.attestation.report_data import MasterBlock, ReportData
-from cocoon.contracts_build import contracts_dir, sources
+from cocoon.contracts_build import contracts_dir, load, sources
 from cocoon.wire.attestation import (
     AttestationIdentity,
     AttestationPolicy,
@@ -56,7 +56,7 @@ __all__ = [
     "Enclaves",
     "attestation_code",
     "block",
-    "compile_source",
+    "probe",
     "store_code",
 ]
 
@@ -69,22 +69,18 @@ POSTER = Address((0, hashlib.sha256(b"poster").digest()))
 
 
 @cache
-def compile_source(entrypoint: str, extra: tuple[tuple[str, str], ...] = ()) -> Cell:
-    """Code of `entrypoint` among the contracts' sources and `extra` ones."""
-    return Executor.shared().compile_tolk(entrypoint, sources(contracts_dir()) | dict(extra)).code
-
-
 def probe(name: str) -> Cell:
-    """Code of a contract next to this file."""
-    return compile_source(name, ((name, (Path(__file__).parent / name).read_text()),))
+    """Code of a contract next to this file, compiled together with the contracts' sources."""
+    files = sources(contracts_dir()) | {name: (Path(__file__).parent / name).read_text()}
+    return Executor.shared().compile_tolk(name, files).code
 
 
 def attestation_code() -> Cell:
-    return compile_source("attestation/Attestation.tolk")
+    return load("Attestation").code
 
 
 def store_code() -> Cell:
-    return compile_source("attestation/TcbStore.tolk")
+    return load("TcbStore").code
 
 
 def block(seqno: int) -> BlockId:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from enclaves import NOW, Enclaves
+from enclaves import NOW, WORKER, Enclaves
 from test_collateral import issued, messages
+from test_store import ANY_PLATFORM
 
 from cocoon.attestation.pcs import TcbStatus
+from cocoon.wire.attestation import JudgePlatform, PlatformJudged
 
 PLATFORM = list(TcbStatus)
 PARTS = (TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED)  # enclaves and modules have no others
@@ -44,12 +46,24 @@ def post(enclaves: Enclaves, platform: TcbStatus, module: TcbStatus) -> None:
 
 
 def judged(enclaves: Enclaves, tee_tcb_svn: int, quoting_enclave: TcbStatus) -> TcbStatus:
-    first = enclaves.store_state.first
-    status, _ = enclaves.ledger.get(
-        enclaves.store, "get_judgement", enclaves.store_state.first_epoch, first.evaluation_number,
-        PLATFORM.index(quoting_enclave), first.pce_id, 65_535, ALL_ONES, tee_tcb_svn,
+    """What the store answers to Attestation, which is what its getter says."""
+    state = enclaves.store_state
+    first = state.first
+    part = PLATFORM.index(quoting_enclave)
+    status, date = (
+        int(number)
+        for number in enclaves.ledger.get(
+            enclaves.store, "get_judgement", state.first_epoch, first.evaluation_number, part, first.pce_id, 65_535,
+            ALL_ONES, tee_tcb_svn,
+        )
     )  # fmt: skip
-    return PLATFORM[int(status)]
+    question = JudgePlatform(
+        1, WORKER, state.first_epoch, first.evaluation_number, 0xFF, part, first.pce_id, 65_535, ALL_ONES, tee_tcb_svn,
+        ANY_PLATFORM,
+    )  # fmt: skip
+    answer = enclaves.send(enclaves.address, enclaves.store, question).one(PlatformJudged)
+    assert (answer.tcb_status, answer.tcb_date) == (status, date)
+    return PLATFORM[status]
 
 
 @pytest.mark.parametrize("module", PARTS)
@@ -62,13 +76,3 @@ def test_status_of_module_and_quoting_enclave_join_the_platforms(
     for part in PARTS:
         assert judged(enclaves, WITH_MODULE, part) == joined(joined(platform, module), part)
         assert judged(enclaves, WITHOUT_MODULE, part) == joined(platform, part)
-
-
-def test_store_tells_which_sets_it_holds(enclaves: Enclaves) -> None:
-    state = enclaves.store_state
-    told = enclaves.ledger.get(enclaves.store, "get_tcb_sets")
-    first = state.first
-    assert told[:5] == [
-        enclaves.fmspc, first.evaluation_number, first.issue_date, first.next_update, state.first_epoch,
-    ]  # fmt: skip
-    assert (told[5:] == [-1] * 4) == (state.second is None)
