@@ -60,6 +60,29 @@ def test_second_opinion_on_simulated_quote_agrees(version_15: bool) -> None:
     assert opinion.root.simulated
 
 
+def test_second_opinion_on_masked_fields_of_the_quoting_enclave_agrees() -> None:
+    """MISCSELECT and attributes stand in the identity's text in the order of the report's bytes: only values that read
+    otherwise backwards tell."""
+    misc_select, attributes = bytes((0x10, 0, 3, 2)), bytes((0x11, *[0] * 14, 0x80))
+    identity = published().with_qe_identity(
+        misc_select=misc_select, misc_select_mask=bytes((0xF0, 0xFF, 0xFF, 0x0F)),
+        attributes=attributes, attributes_mask=bytes((0xFB, *[0xFF] * 14, 0xF0)),
+    )  # fmt: skip
+    collateral = intel().publish(identity)
+
+    def ask(**changes: bytes) -> Opinion:
+        asked = machine()
+        fields = {"misc_select": misc_select, "attributes": attributes} | changes
+        report = replace(asked.enclave_report(), **fields)  # type: ignore[arg-type]
+        return _ask_about(asked.quote(REPORT, qe_report=report).to_bytes(), collateral)
+
+    assert ask().tcb.status is TcbStatus.UP_TO_DATE
+    assert ask(misc_select=bytes((0x1F, 0, 3, 0xF2))).tcb.status is TcbStatus.UP_TO_DATE
+    for changes in ({"misc_select": bytes((2, 3, 0, 0x10))}, {"attributes": attributes[::-1]}):
+        with pytest.raises(CollateralMismatch, match="quoting enclave"):
+            ask(**changes)
+
+
 def test_second_opinion_on_old_platform_agrees_that_it_is_old() -> None:
     assert _ask(hardware=Hardware(pce_svn=10)).tcb.status is TcbStatus.OUT_OF_DATE
 

@@ -154,7 +154,7 @@ class QeIdentity:
     issue_date: int
     next_update: int
     tcb_evaluation_data_number: int
-    misc_select: bytes  # as the enclave report has it: 4 bytes, little-endian
+    misc_select: bytes  # 4 bytes, in the order of the enclave report
     misc_select_mask: bytes
     attributes: bytes  # 16 bytes
     attributes_mask: bytes
@@ -172,8 +172,8 @@ class QeIdentity:
             issue_date=top.time("issueDate"),
             next_update=top.time("nextUpdate"),
             tcb_evaluation_data_number=top.number("tcbEvaluationDataNumber", 32),
-            misc_select=top.hex("miscselect", 4)[::-1],
-            misc_select_mask=top.hex("miscselectMask", 4)[::-1],
+            misc_select=top.hex("miscselect", 4),
+            misc_select_mask=top.hex("miscselectMask", 4),
             attributes=top.hex("attributes", 16),
             attributes_mask=top.hex("attributesMask", 16),
             mr_signer=top.hex("mrsigner", 32),
@@ -190,8 +190,8 @@ class QeIdentity:
                 "issueDate": time_text(self.issue_date),
                 "nextUpdate": time_text(self.next_update),
                 "tcbEvaluationDataNumber": self.tcb_evaluation_data_number,
-                "miscselect": self.misc_select[::-1].hex().upper(),
-                "miscselectMask": self.misc_select_mask[::-1].hex().upper(),
+                "miscselect": self.misc_select.hex().upper(),
+                "miscselectMask": self.misc_select_mask.hex().upper(),
                 "attributes": self.attributes.hex().upper(),
                 "attributesMask": self.attributes_mask.hex().upper(),
                 "mrsigner": self.mr_signer.hex().upper(),

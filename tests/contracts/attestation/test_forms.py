@@ -216,6 +216,28 @@ def test_number_of_a_list_has_at_most_eight_bytes(enclaves: Enclaves, size: int,
     assert found.shown([*found.pieces[:1], text[len(found.pieces[0]) :]]) == code
 
 
+@pytest.mark.parametrize(("head", "code"), [("3081", 0), ("308200", 0), ("30830000", LIST), ("30ff", LIST)])
+def test_length_of_a_list_has_at_most_two_bytes(enclaves: Enclaves, head: str, code: int) -> None:
+    """A-5: no list of Intel's is longer."""
+    found = revocations(enclaves, ())
+    first, *rest = found.pieces
+    assert first[:2] == bytes.fromhex("3081")
+    text = bytes.fromhex(head) + first[2:] + b"".join(rest)
+    assert found.shown([text[: len(first)], text[len(first) :]]) == code
+
+
+@pytest.mark.parametrize("sizes", [(9, 9, 9), (9, 9, 10), (9, 10, 10)], ids=["126 bytes", "127 bytes", "128 bytes"])
+def test_entries_of_any_length_are_counted(enclaves: Enclaves, sizes: tuple[int, ...]) -> None:
+    """The length of the entries has one byte up to 127 and more from there."""
+    serials = tuple((1 << (8 * size - 2)) + place for place, size in enumerate(sizes))
+    later = replace(enclaves.publication, revoked_pck=serials, crl_issued_at=NOW - 1)
+    body = messages(enclaves, later)["pck_crl"]
+    enclaves.post(body).assert_succeeded()
+    assert enclaves.state.platform_ca is not None
+    assert enclaves.state.platform_ca.crl is not None
+    assert enclaves.state.platform_ca.crl.revoked == body.revoked
+
+
 @pytest.mark.parametrize(("size", "code"), [(21, 0), (22, CERTIFICATE), (30, CERTIFICATE)])
 def test_serial_number_has_at_most_160_bits(enclaves: Enclaves, size: int, code: int) -> None:
     """A-4: twenty bytes and one for the sign, as X.509 says."""
