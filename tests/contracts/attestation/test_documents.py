@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 from enclaves import NOW, Enclaves
+from pytoniq_core import begin_cell
 from test_collateral import DAY, issued, messages
 
 from cocoon.attestation.pcs import SvnLevel, TcbComponent, TcbInfo, TcbLevel, TcbStatus
+from cocoon.wire.attestation import SvnLevelNumbers
 
 ADVISORIES = ((), ("INTEL-SA-00837",), ("INTEL-SA-00837", "INTEL-SA-01036", "INTEL-DOC-00000"))
 PARTS = (TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED)  # enclaves and modules have no others
@@ -91,6 +93,22 @@ def test_tcb_info_of_any_content_is_kept_as_written(enclaves: Enclaves, seed: in
     for name, size in (("pce_id", 16), ("next_update", 12)):
         number = getattr(body.tcb, name) ^ (1 << draw.randrange(size))
         enclaves.post(replace(body, tcb=replace(body.tcb, **{name: number}))).assert_refused(551)
+
+
+@pytest.mark.parametrize("name", ["identity", "tcb"])
+def test_levels_nobody_signed_behind_the_others_are_refused(enclaves: Enclaves, name: str) -> None:
+    """A-4: a level of an enclave or a module that the text does not have."""
+    body = messages(enclaves, issued(enclaves, NOW))[name]
+    numbers = body.identity if name == "identity" else body.tcb
+    levels = numbers.levels if name == "identity" else numbers.modules
+    extra = SvnLevelNumbers(0, 0, 0).to_cell()
+    longer = [begin_cell().store_cell(levels).store_bits(extra.bits).end_cell()]
+    longer.append(begin_cell().store_cell(levels).store_ref(extra).end_cell())
+    for changed in longer:
+        more = replace(numbers, **{"levels" if name == "identity" else "modules": changed})
+        outcome = enclaves.post(replace(body, **{name: more}))
+        assert outcome.exit_code in (9, 551)
+        outcome.assert_returned()
 
 
 def test_components_without_words_come_first(enclaves: Enclaves) -> None:

@@ -8,6 +8,7 @@ import pytest
 from enclaves import NOW, Enclaves
 from test_collateral import issued, messages
 
+from cocoon.wire.attestation import QuoteVerified
 from cocoon_sandbox.ledger import Ledger
 
 
@@ -58,3 +59,35 @@ def test_full_places_open_from_the_very_second(lenient: Enclaves, name: str) -> 
     lenient.ledger.advance(1)
     post(lenient, name, 19).assert_succeeded()
     assert places(lenient, name) == [19, 18]
+
+
+@pytest.mark.parametrize("name", ["identity", "tcb"])
+def test_same_document_of_the_second_number_is_not_newer(lenient: Enclaves, name: str) -> None:
+    """A-4."""
+    post(lenient, name, 18).assert_succeeded()
+    again = post(lenient, name, 18)
+    assert 554 in [transaction.exit_code for transaction in again.transactions]
+
+
+def test_each_identity_expires_by_itself(lenient: Enclaves) -> None:
+    """A-4: the one in the second place before the one in the first, and nothing of either is read for the other."""
+    soon = issued(lenient, NOW, 18).with_qe_identity(next_update=NOW + 1000)
+    lenient.post(messages(lenient, soon)["identity"]).assert_succeeded()
+    lenient.post(messages(lenient, issued(lenient, NOW, 18))["tcb"]).assert_succeeded()
+
+    def verdict(number: int) -> int | None:
+        outcome = lenient.verify(lenient.evidence(evaluation_number=number))
+        return 0 if outcome.every(QuoteVerified) else outcome.exit_code
+
+    lenient.ledger.advance(999)
+    assert (verdict(17), verdict(18)) == (0, 0)
+    lenient.ledger.advance(1)
+    assert (verdict(17), verdict(18)) == (0, 552)
+
+
+def test_each_identity_names_its_own_quoting_enclave(lenient: Enclaves) -> None:
+    other = issued(lenient, NOW, 18).with_qe_identity(isv_prod_id=77)
+    lenient.post(messages(lenient, other)["identity"]).assert_succeeded()
+    lenient.post(messages(lenient, issued(lenient, NOW, 18))["tcb"]).assert_succeeded()
+    lenient.verify(lenient.evidence(evaluation_number=17)).one(QuoteVerified)
+    lenient.verify(lenient.evidence(evaluation_number=18)).assert_refused(528)
