@@ -29,6 +29,7 @@ from .journal import Journal, Verdict
 from .mutants import Mutant
 from .state import SuiteState
 from .suite import Ran
+from .tokens import tokenize
 from .worker import Compile, Compiled, Measure, Try, run_worker
 
 __all__ = ["Campaign", "CampaignError"]
@@ -64,7 +65,7 @@ class Campaign:
         """Verdicts as they are reached. With `measure`, tests that were not measured before are, and they are proven
         blind to code that behaves the same; without, every test is tried on every mutant."""
         self._state = SuiteState.of(self.root)
-        self._named = hashlib.sha256(repr(sorted(self.sources.items())).encode()).hexdigest()
+        self._named = _name(self.sources)
         self._tried: Counter[str] = Counter()
         self._noticed: Counter[str] = Counter()
         with _workers(min(self.jobs, max(1, len(mutants))), self.root, self.sources) as pool:
@@ -272,6 +273,12 @@ def _blind(tests: Sequence[str]) -> Talk:
     bystanders: Compiled = yield Compile(None)
     committed = {Cell.one_from_boc(before).hash.hex().upper() for before, _ in bystanders.changes}
     return committed, (yield Try(tuple((test, 300.0) for test in tests), record=True))
+
+
+def _name(sources: Mapping[str, str]) -> str:
+    """Of what the compiler sees of `sources`: a comment makes no other code."""
+    seen = [(path, [token.text for token in tokenize(text)]) for path, text in sorted(sources.items())]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def _likenesses(mutant: Mutant) -> tuple[str, str, str, str]:

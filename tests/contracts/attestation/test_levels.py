@@ -6,11 +6,14 @@ import random
 from dataclasses import replace
 
 import pytest
-from enclaves import NOW, Enclaves
+from enclaves import NOW, POSTER, Enclaves, store_code
+from pytoniq_core import begin_cell
 from test_collateral import issued, messages
 
 from cocoon.attestation.pcs import TcbComponent, TcbLevel, TcbStatus
+from cocoon.wire.attestation import TcbStoreIdentity
 from cocoon_sandbox.ledger import GetterFailed
+from cocoon_sandbox.message import state_init
 
 SGX, TDX = bytes(range(100, 116)), bytes((7, 0, *range(200, 214)))
 ZEROS, ONES = bytes(16), bytes([255] * 16)
@@ -113,7 +116,7 @@ def test_any_platform_reaches_the_level_intels_rule_says(store: Enclaves) -> Non
         assert reached(store, sgx, tdx, pce_svn) == expected(sgx, tdx, pce_svn), (sgx.hex(), tdx.hex(), pce_svn)
 
 
-def test_getter_says_what_is_missing(store: Enclaves, enclaves: Enclaves) -> None:
+def test_getter_says_what_is_missing(store: Enclaves) -> None:
     state = store.store_state
     with pytest.raises(GetterFailed) as other:
         store.ledger.get(
@@ -124,3 +127,11 @@ def test_getter_says_what_is_missing(store: Enclaves, enclaves: Enclaves) -> Non
     with pytest.raises(GetterFailed) as unknown:
         store.ledger.get(store.store, "get_judgement", state.first_epoch, 99, 0, state.first.pce_id, PCE_SVN, 0, 0)
     assert unknown.value.exit_code == 557
+
+
+def test_getter_of_an_empty_store_says_so(bare: Enclaves) -> None:
+    init = state_init(store_code(), TcbStoreIdentity(bare.address, bare.fmspc).to_cell())
+    bare.send(POSTER, bare.store, begin_cell().end_cell(), init=init).assert_succeeded()
+    with pytest.raises(GetterFailed) as empty:
+        bare.ledger.get(bare.store, "get_judgement", 0, 17, 0, 0, PCE_SVN, 0, 0)
+    assert empty.value.exit_code == 557

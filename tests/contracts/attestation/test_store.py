@@ -14,7 +14,7 @@ from cocoon.attestation import witness_certificates
 from cocoon.attestation.platform import Role, SimulatedIntel, Validity
 from cocoon.wire.attestation import AttestedPlatform, JudgePlatform, QuoteVerified, TcbStoreIdentity
 from cocoon.wire.common import AttestedKeys
-from cocoon_sandbox.ledger import GetterFailed
+from cocoon_sandbox.ledger import GetterFailed, Ledger
 from cocoon_sandbox.message import state_init
 
 NOWHERE = [-1] * 4
@@ -48,6 +48,17 @@ def test_store_that_anyone_deployed_tells_that_it_is_empty(bare: Enclaves) -> No
 def test_unknown_getter_fails(enclaves: Enclaves, where: str) -> None:
     with pytest.raises(GetterFailed, match="11"):
         enclaves.ledger.get(getattr(enclaves, where), "get_no_such_thing")
+
+
+def test_getters_of_quotes_wait_for_a_policy(ledger: Ledger) -> None:
+    """Whose root would a quote be genuine under?"""
+    enclaves = Enclaves.on(ledger)
+    enclaves.send(POSTER, enclaves.address, begin_cell().end_cell(), TON, enclaves._init).assert_succeeded()
+    evidence = enclaves.evidence().to_cell()
+    for method, argument in (("get_quote_claims", evidence), ("get_store_address", enclaves.fmspc)):
+        with pytest.raises(GetterFailed) as early:
+            ledger.get(enclaves.address, method, argument)
+        assert early.value.exit_code == 500
 
 
 @pytest.mark.parametrize("name", ["identity", "tcb"])
