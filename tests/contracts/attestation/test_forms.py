@@ -14,14 +14,16 @@ import pytest
 from enclaves import NOW, Enclaves
 from pytoniq_core import Cell
 from test_collateral import issued, messages
+from test_documents import PARTS
 
+from cocoon.attestation.pcs import SvnLevel, TcbStatus
 from cocoon.attestation.platform import Role
 from cocoon.attestation.platform.keys import SigningKey
 from cocoon.attestation.witness_chains import chain, signed
-from cocoon.wire.attestation import SignedDocument
+from cocoon.wire.attestation import SignedDocument, TcbInfoHints
 from cocoon_sandbox.ledger import Snapshot
 
-LAYOUT, CERTIFICATE, SUBJECT, LIST, TEXT = 513, 530, 534, 540, 510
+LAYOUT, CERTIFICATE, SUBJECT, LIST, DOCUMENT = 513, 530, 534, 540, 550
 KEY_HEAD = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 ALGORITHM_AND_NAME = bytes.fromhex("300a06082a8648ce3d04030230")
 CRL_NUMBER = bytes.fromhex("0603551d14")
@@ -266,15 +268,28 @@ def test_key_is_in_the_cell_that_is_its_own(request: pytest.FixtureRequest, docu
         assert found.shown([first, second, third[:-1], third[-1:] + fourth, *rest]) in (9, CERTIFICATE)
 
 
-def test_document_of_another_century_is_refused(enclaves: Enclaves) -> None:
-    """A-4: dates begin with 20, as far as Intel's own library thinks ahead."""
-    body = messages(enclaves, issued(enclaves, NOW))["tcb"]
+@pytest.mark.parametrize(("name", "field"), [("issue_date", "issueDate"), ("next_update", "nextUpdate")])
+def test_document_of_another_century_is_refused(enclaves: Enclaves, name: str, field: str) -> None:
+    """A-4: dates begin with 20. The contract reads the other digits only, and would take 1925 for 2025."""
     usual = enclaves.intel.publish(issued(enclaves, NOW)).tcb_info_document
+    body = messages(enclaves, issued(enclaves, NOW))["tcb"]
+    hints = TcbInfoHints.from_cell(body.document.text)
+    date = getattr(hints, name)
+    text = usual.body.replace(f'"{field}":"'.encode() + date, f'"{field}":"'.encode() + b"19" + date[2:])
+    assert text != usual.body
     key = enclaves.intel.key(Role.TCB_SIGNING)
-    for old, new in ((b'"issueDate":"20', b'"issueDate":"19'), (b'"nextUpdate":"20', b'"nextUpdate":"21')):
-        text = usual.body.replace(old, new, 1)
-        assert text != usual.body
-        document = signed(
-            body.document.text, body.document.cells, sha256(text).digest(), key.sign(text), key.public_key
-        )
-        assert enclaves.post(replace(body, document=document)).exit_code == TEXT
+    changed = replace(hints, **{name: b"19" + date[2:]}).to_cell()
+    digest = sha256(text).digest()
+    document = signed(changed, body.document.cells, digest, key.sign(text), key.public_key)
+    assert enclaves.post(replace(body, document=document)).exit_code == DOCUMENT
+
+
+@pytest.mark.parametrize("status", [one for one in TcbStatus if one not in PARTS], ids=str)
+def test_enclaves_and_modules_have_three_statuses_only(enclaves: Enclaves, status: TcbStatus) -> None:
+    """A-4: how the others of a platform would join with them, nobody has said."""
+    info = enclaves.publication.tcb_info
+    levels = (SvnLevel(1, NOW, status),)
+    modules = tuple(replace(identity, levels=levels) for identity in info.module_identities)
+    publication = issued(enclaves, NOW).with_tcb_info(module_identities=modules).with_qe_identity(levels=levels)
+    for name in ("identity", "tcb"):
+        assert enclaves.post(messages(enclaves, publication)[name]).exit_code == DOCUMENT
