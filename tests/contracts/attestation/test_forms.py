@@ -255,6 +255,14 @@ def test_serial_number_has_at_most_160_bits(enclaves: Enclaves, size: int, code:
     assert found.shown(pieces) == code
 
 
+def test_pck_certificate_has_seven_cells_at_least(enclaves: Enclaves) -> None:
+    """Four for what comes first, three for what comes last; what lies between is only hashed."""
+    found = pck(enclaves)
+    assert len(found.pieces) > 7
+    assert found.shown([*found.pieces[:4], *found.pieces[-3:]]) == 0
+    assert found.shown([*found.pieces[:4], *found.pieces[-2:]]) == LAYOUT
+
+
 @pytest.mark.parametrize("document", ["pck", "ca"])
 def test_key_is_in_the_cell_that_is_its_own(request: pytest.FixtureRequest, document: str) -> None:
     """A-4: cut elsewhere, other bytes would be read for the key; whether they are one is not asked."""
