@@ -12,8 +12,8 @@ from hashlib import sha256
 
 import pytest
 from enclaves import NOW, Enclaves
-from pytoniq_core import Cell
-from test_collateral import issued, messages
+from pytoniq_core import Builder, Cell
+from test_collateral import issued, messages, with_level
 from test_documents import PARTS
 
 from cocoon.attestation.pcs import SvnLevel, TcbStatus
@@ -23,7 +23,7 @@ from cocoon.attestation.witness_chains import chain, signed
 from cocoon.wire.attestation import SignedDocument, TcbInfoHints
 from cocoon_sandbox.ledger import Snapshot
 
-LAYOUT, CERTIFICATE, SUBJECT, LIST, DOCUMENT = 513, 530, 534, 540, 550
+LAYOUT, CERTIFICATE, REVOKED, SUBJECT, LIST, DOCUMENT = 513, 530, 532, 534, 540, 550
 KEY_HEAD = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 ALGORITHM_AND_NAME = bytes.fromhex("300a06082a8648ce3d04030230")
 CRL_NUMBER = bytes.fromhex("0603551d14")
@@ -185,7 +185,9 @@ def test_list_with_any_byte_of_its_form_changed_is_refused(enclaves: Enclaves, s
     expected = {0: LIST, **{at: LIST for at in range(text.index(b"\x02\x01\x01"), text.index(b"\x02\x01\x01") + 3)}}
     expected |= {at: LIST for at in places(text, ALGORITHM_AND_NAME)}
     expected |= {at: CERTIFICATE for at in (dates, dates + 1, dates + 14, dates + 15, dates + 16, dates + 29)}
-    expected |= {at: LIST for at in (extensions, extensions + 2, *range(number, number + 5), number + 7)}
+    expected |= {
+        at: LIST for at in (extensions, extensions + 2, extensions + 4, *range(number, number + 5), number + 7)
+    }
     assert {at: found.altered(at) for at in expected} == expected
 
 
@@ -216,6 +218,10 @@ def test_number_of_a_list_has_at_most_eight_bytes(enclaves: Enclaves, size: int,
     found = revocations(enclaves, ())
     text = with_number(found.text, size)
     assert found.shown([*found.pieces[:1], text[len(found.pieces[0]) :]]) == code
+    kept = enclaves.state.platform_ca
+    assert kept is not None
+    assert kept.crl is not None
+    assert kept.crl.number == (1 if code else int.from_bytes(b"\x01" * size))
 
 
 @pytest.mark.parametrize(("head", "code"), [("3081", 0), ("308200", 0), ("30830000", LIST), ("30ff", LIST)])
@@ -253,6 +259,29 @@ def test_serial_number_has_at_most_160_bits(enclaves: Enclaves, size: int, code:
     pieces += found.pieces[3:]
     assert b"".join(pieces) == longer
     assert found.shown(pieces) == code
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+def test_free_text_is_cut_between_bytes_only(enclaves: Enclaves, bits: int) -> None:
+    """A-4: a brace in two halves would be none."""
+    body = messages(enclaves, issued(enclaves, NOW))["tcb"]
+    brace = f"{ord('{'):08b}"
+    second = Builder().store_bits(brace[bits:]).end_cell()
+    halves = Builder().store_bits(brace[:bits]).store_ref(second).end_cell()
+    assert enclaves.post(with_level(body, advisories=halves)).exit_code == LAYOUT
+
+
+def test_every_place_of_the_index_is_looked_at(enclaves: Enclaves) -> None:
+    """A-5: the last number of a leaf, the first, those of the last node: whoever is on the list is found."""
+    serial = enclaves.machine.pck.serial
+    others = [serial - 100 + step for step in range(20)] + [serial + 80 + step for step in range(20)]
+    start = enclaves.ledger.snapshot()
+    for below in range(21):
+        enclaves.ledger.restore(start)
+        serials = (*others[below:20], serial, *others[20 : 20 + below])  # of 21 numbers, 20 - below are less
+        later = replace(enclaves.publication, revoked_pck=serials, crl_issued_at=NOW - 1)
+        enclaves.post(messages(enclaves, later)["pck_crl"]).assert_succeeded()
+        assert enclaves.verify().exit_code == REVOKED, below
 
 
 def test_pck_certificate_has_seven_cells_at_least(enclaves: Enclaves) -> None:
