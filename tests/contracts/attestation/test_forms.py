@@ -271,6 +271,16 @@ def test_free_text_is_cut_between_bytes_only(enclaves: Enclaves, bits: int) -> N
     assert enclaves.post(with_level(body, advisories=halves)).exit_code == LAYOUT
 
 
+def test_free_text_is_not_cut_into_bits(enclaves: Enclaves) -> None:
+    """A-4: not even where the cells make whole bytes together."""
+    body = messages(enclaves, issued(enclaves, NOW))["tcb"]
+    text: Cell | None = None
+    for bit in f"{ord('{'):08b}"[::-1]:
+        builder = Builder().store_bits(bit)
+        text = (builder if text is None else builder.store_ref(text)).end_cell()
+    assert enclaves.post(with_level(body, advisories=text)).exit_code == LAYOUT
+
+
 def test_every_place_of_the_index_is_looked_at(enclaves: Enclaves) -> None:
     """A-5: the last number of a leaf, the first, those of the last node: whoever is on the list is found."""
     serial = enclaves.machine.pck.serial
@@ -282,6 +292,19 @@ def test_every_place_of_the_index_is_looked_at(enclaves: Enclaves) -> None:
         later = replace(enclaves.publication, revoked_pck=serials, crl_issued_at=NOW - 1)
         enclaves.post(messages(enclaves, later)["pck_crl"]).assert_succeeded()
         assert enclaves.verify().exit_code == REVOKED, below
+
+
+@pytest.mark.parametrize(("size", "code"), [(1, 0), (2, 0), (3, 0), (4, CERTIFICATE), (5, CERTIFICATE)])
+def test_pce_svn_has_at_most_three_bytes(enclaves: Enclaves, size: int, code: int) -> None:
+    """A-4: sixteen bits, and a byte for the sign."""
+    found = pck(enclaves)
+    *before, last, platform, rest = found.pieces
+    head = places(last, bytes.fromhex("060b2a864886f84d010d0102110201"))
+    entry = bytearray(last[head.start - 2 : head.stop])
+    entry[1] += size - 1
+    entry[-1] += size - 1
+    longer = last[: head.start - 2] + bytes(entry) + b"\x7f".rjust(size, b"\0")
+    assert found.shown([*before, longer, platform, rest]) == code
 
 
 def test_pck_certificate_has_seven_cells_at_least(enclaves: Enclaves) -> None:

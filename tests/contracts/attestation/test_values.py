@@ -54,6 +54,20 @@ def test_posting_leaves_the_rent_and_nothing_else(bare: Enclaves, name: str) -> 
     assert bare.ledger.balance(bare.store) - store == store_rent
 
 
+@pytest.mark.parametrize("name", ["root_crl", "ca", "pck_crl", "signer", "identity", "tcb"])
+def test_least_value_is_enough_to_the_nano(bare: Enclaves, name: str) -> None:
+    """E-8."""
+    for earlier, body in messages(bare).items():
+        if earlier == name:
+            break
+        bare.post(body).assert_succeeded()
+    parts = {"root_crl": "list", "pck_crl": "list", "ca": "certificate", "signer": "certificate"}
+    document = getattr(body, parts.get(name, "document"))
+    least = bare.fees(document.cells)[2 if name == "tcb" else 1]
+    bare.post(body, least - 1).assert_refused(504)
+    bare.post(body, least).assert_succeeded()
+
+
 def test_verdicts_cost_nobody_but_the_worker_anything(enclaves: Enclaves) -> None:
     """B.21: what a VerifyQuote brings leaves with its verdict, good or bad."""
     before = enclaves.ledger.balance(enclaves.address), enclaves.ledger.balance(enclaves.store)
