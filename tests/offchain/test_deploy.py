@@ -155,7 +155,7 @@ async def test_deploy_offline_then_send_is_the_same_deployment(site: Site) -> No
         ({"mnemonic_file": Path("/nonexistent")}, "can't be read"),
         ({"rules": Path("/nonexistent")}, "can't be read"),
         ({"global_config": None}, "with --global-config"),
-        ({"global_config": Path("/nonexistent")}, "check --global-config"),
+        ({"global_config": Path("/nonexistent")}, "name another file"),
         ({"send": Path("/nonexistent")}, "can't be read"),
         ({"yes": False}, "asks no questions"),
         ({"network": NetworkName.TESTNET}, "this is not testnet"),

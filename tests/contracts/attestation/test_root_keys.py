@@ -6,7 +6,7 @@ import pytest
 from enclaves import WORKER, Enclaves
 from pytoniq_core import begin_cell
 from test_collateral import issued, messages
-from test_store import ANY_PLATFORM
+from test_tcb_store import ANY_PLATFORM
 
 from cocoon.attestation.p256 import B, P
 from cocoon.attestation.platform import CertificateAuthority, Hardware

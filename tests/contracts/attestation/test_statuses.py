@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from enclaves import NOW, WORKER, Enclaves
 from test_collateral import issued, messages
-from test_store import ANY_PLATFORM
+from test_tcb_store import ANY_PLATFORM
 
 from cocoon.attestation.pcs import TcbStatus
 from cocoon.wire.attestation import JudgePlatform, PlatformJudged

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enclaves import POSTER, WORKER, Enclaves
 from pytoniq_core import Address, Cell, begin_cell
 from test_collateral import messages
-from test_store import ANY_PLATFORM
+from test_tcb_store import ANY_PLATFORM
 
 from cocoon.wire.attestation import JudgePlatform, PlatformJudged, StoreTcb, UpdateAttestationPolicy, VerifyQuote
 from cocoon.wire.codec import Struct
