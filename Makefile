@@ -19,7 +19,7 @@ demo: $(STAMP)
 
 test: $(STAMP) lint
 	@$(RUN)/cocoon contracts build --check
-	@$(RUN)/python -m pytest -n auto --dist worksteal
+	@$(RUN)/python -m pytest --contract-coverage -n auto --dist worksteal
 
 lint: $(STAMP)
 	@$(RUN)/ruff check --quiet .
