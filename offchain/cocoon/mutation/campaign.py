@@ -23,7 +23,9 @@ from typing import Any
 
 from pytoniq_core import Cell
 
+from ..contracts_build import ENTRYPOINTS, load
 from ..errors import CocoonError
+from ..exit_codes import exit_codes
 from .baseline import Baseline
 from .journal import Journal, Verdict
 from .mutants import Mutant
@@ -38,8 +40,6 @@ Progress = Callable[[str], None]
 # Yields requests for one worker, is sent its answers, returns what came of it.
 Talk = Generator[Any, Any, Any]
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d{3,}")
-_ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_MEMBER = re.compile(r"^\s*(\w+) = (\d+)", re.MULTILINE)
 _NAMED = re.compile(r"(\w+) \. (\w+)")
 
 
@@ -75,10 +75,7 @@ class Campaign:
             self._seconds = {test: measured[test].seconds if test in measured else 1.0 for test in tests}
             self._words = {test: _words(f"{test} {text}") for test, text in tests.items()}
             self._codes = {
-                (enum, member): code
-                for source in self.sources.values()
-                for enum, body in _ENUM.findall(source)
-                for member, code in _MEMBER.findall(body)
+                (f"{one.contract}Error", one.name): str(one.code) for one in exit_codes(self.root / "contracts")
             }
             common = Counter(word for words in self._words.values() for word in words)
             self._weights = {word: math.log(len(tests) / count) for word, count in common.items()}
@@ -86,10 +83,14 @@ class Campaign:
             for mutant in mutants:
                 if (killer := self.journal.killer(mutant.id)) in tests:
                     self._credit(mutant, killer)
-            known = {mutant.id: self.journal.verdict_on_edit(self._named, mutant.id, self._state) for mutant in mutants}
-            new = [mutant for mutant in mutants if not self.resume or known[mutant.id] is None]
-            yield from (verdict for verdict in known.values() if self.resume and verdict)
-            yield from _pool_map(pool, new, self._judge)
+            known = self._known(mutants) if self.resume else {}
+            yield from known.values()
+            yield from _pool_map(pool, [mutant for mutant in mutants if mutant.id not in known], self._judge)
+
+    def _known(self, mutants: Sequence[Mutant]) -> dict[str, Verdict]:
+        """Verdicts that need no compiling, by mutant id."""
+        found = {mutant.id: self.journal.verdict_on_edit(self._named, mutant.id, self._state) for mutant in mutants}
+        return {mutant: verdict for mutant, verdict in found.items() if verdict is not None}
 
     def _judge(self, mutant: Mutant) -> Talk:
         """A conversation with one worker about one mutant, which ends with its verdict."""
@@ -276,9 +277,11 @@ def _blind(tests: Sequence[str]) -> Talk:
 
 
 def _name(sources: Mapping[str, str]) -> str:
-    """Of what the compiler sees of `sources`: a comment makes no other code."""
+    """Of what decides which code an edit of `sources` makes: their tokens, for a comment makes no other, and the
+    compiler."""
+    compilers = [load(name).compiler for name in ENTRYPOINTS]
     seen = [(path, [token.text for token in tokenize(text)]) for path, text in sorted(sources.items())]
-    return hashlib.sha256(repr(seen).encode()).hexdigest()
+    return hashlib.sha256(repr((compilers, seen)).encode()).hexdigest()
 
 
 def _likenesses(mutant: Mutant) -> tuple[str, str, str, str]:

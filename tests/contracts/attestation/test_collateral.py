@@ -69,18 +69,28 @@ def test_verify_without_one_piece_of_collateral_is_refused(bare: Enclaves, missi
         outcome.assert_refused(code)
 
 
+def posted_before(enclaves: Enclaves, name: str) -> Any:
+    """The message that installs this document, after all it rests on has been posted."""
+    for earlier, body in messages(enclaves).items():
+        if earlier == name:
+            return body
+        enclaves.post(body).assert_succeeded()
+    raise KeyError(name)
+
+
 @pytest.mark.parametrize("name", ["root_crl", "ca", "pck_crl", "signer", "identity", "tcb"])
 def test_post_least_value_is_enough_one_less_is_refused_and_change_comes_back(bare: Enclaves, name: str) -> None:
-    for earlier, body in messages(bare).items():
-        if earlier == name:
-            break
-        bare.post(body).assert_succeeded()
+    """E-8."""
+    body = posted_before(bare, name)
     document = getattr(
         body,
         {"root_crl": "list", "pck_crl": "list", "ca": "certificate", "signer": "certificate"}.get(name, "document"),
     )
     least = bare.fees(document.cells)[2 if name == "tcb" else 1]
     bare.post(body, least - 1).assert_refused(504)
+    start = bare.ledger.snapshot()
+    bare.post(body, least).assert_succeeded()
+    bare.ledger.restore(start)
     before = bare.ledger.balance(bare.address)
     outcome = bare.post(body, least + TON).assert_succeeded()
     assert outcome.change(POSTER) > TON

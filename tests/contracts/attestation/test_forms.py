@@ -13,7 +13,7 @@ from hashlib import sha256
 import pytest
 from enclaves import NOW, Enclaves
 from pytoniq_core import Builder, Cell
-from test_collateral import issued, messages, with_level
+from test_collateral import issued, messages, pieces_of, with_level
 from test_documents import PARTS
 
 from cocoon.attestation.pcs import SvnLevel, TcbStatus
@@ -34,7 +34,7 @@ class Signed:
     """A document in cells, who signs it, and what comes of showing it to the contract: an exit code. `written` is what
     the contract writes itself in front of the last piece."""
 
-    pieces: tuple[bytes, ...]
+    pieces: Sequence[bytes]
     key: SigningKey
     show: Callable[[SignedDocument], int | None]
     written: bytes = b""
@@ -63,15 +63,6 @@ class Signed:
             pieces.append(text[start : start + len(piece)])
             start += len(piece)
         return pieces
-
-
-def pieces_of(text: Cell) -> tuple[bytes, ...]:
-    pieces = []
-    while True:
-        pieces.append(text.data[: len(text.bits) // 8])
-        if not text.refs:
-            return tuple(pieces)
-        text = text.refs[0]
 
 
 def pck(enclaves: Enclaves) -> Signed:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from enclaves import HEAD, NOW, REGISTRY, WORKER, Enclaves, block
 from pytoniq_core import Address, Builder, Cell, begin_cell
+from test_collateral import pieces_of
 
 from cocoon.attestation.pcs import SvnLevel, TcbStatus
 from cocoon.attestation.platform import CertificateAuthority, Hardware, Role, SimulatedIntel, SimulatedMachine, Validity
@@ -616,12 +617,7 @@ MISPLACED = {
 def test_verify_signed_certificate_without_room_for_its_fields_is_refused(enclaves: Enclaves) -> None:
     """Of less than seven cells the last three would be some of the first four: one byte would be read as two fields."""
     evidence = enclaves.evidence()
-    cell, pieces = evidence.certificate.text, []
-    while True:
-        pieces.append(cell.data[: len(cell.bits) // 8])
-        if not cell.refs:
-            break
-        cell = cell.refs[0]
+    pieces = pieces_of(evidence.certificate.text)
     short = [*pieces[:3], pieces[3][:64] + pieces[-3][-18:], *pieces[-2:]]
     text = b"".join(short)
     signature = enclaves.intel.key(Role.PLATFORM_CA).sign(text)
@@ -634,12 +630,7 @@ def test_verify_signed_certificate_without_room_for_its_fields_is_refused(enclav
 def test_verify_signed_certificate_laid_out_otherwise_is_refused(enclaves: Enclaves, name: str) -> None:
     """Genuinely signed and hinted; one constant differs. Nothing is guessed."""
     evidence = enclaves.evidence()
-    cell, pieces = evidence.certificate.text, []
-    while True:
-        pieces.append(cell.data[: len(cell.bits) // 8])
-        if not cell.refs:
-            break
-        cell = cell.refs[0]
+    pieces = pieces_of(evidence.certificate.text)
     text, constant = b"".join(pieces), MISPLACED[name]
     at = text.index(constant) + len(constant) - 1
     altered = text[:at] + bytes([text[at] ^ 0x40]) + text[at + 1 :]

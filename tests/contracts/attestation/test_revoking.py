@@ -11,6 +11,7 @@ from test_collateral import DAY, issued, messages, revoking
 from cocoon.attestation import witness_certificates
 from cocoon.attestation.platform import CertificateAuthority, Hardware, Role, SimulatedIntel, Validity
 from cocoon.wire.attestation import QuoteVerified
+from cocoon.wire.codec import Struct
 from cocoon_sandbox.ledger import Ledger
 
 
@@ -69,33 +70,31 @@ def test_list_that_spares_the_signer_leaves_the_epoch(enclaves: Enclaves) -> Non
     assert after.platform_ca == before.platform_ca
 
 
+def assert_counts_until(enclaves: Enclaves, body: Struct, end: int, code: int) -> None:
+    """A document can be posted now and in the second before `end`, and is refused with `code` from then on."""
+    start = enclaves.ledger.snapshot()
+    enclaves.post(body).assert_succeeded()
+    enclaves.ledger.restore(start)
+    enclaves.ledger.advance(end - 1 - NOW)
+    enclaves.post(body).assert_succeeded()
+    enclaves.ledger.restore(start)
+    enclaves.ledger.advance(end - NOW)
+    enclaves.post(body).assert_refused(code)
+
+
 @pytest.mark.parametrize("role", [Role.PLATFORM_CA, Role.TCB_SIGNING])
 def test_certificate_counts_from_its_first_to_its_last_second(enclaves: Enclaves, role: Role) -> None:
     intel = SimulatedIntel(enclaves.intel.seed, NOW, validity={role: Validity(NOW, NOW + DAY)})
     certificate = intel.platform_ca if role is Role.PLATFORM_CA else intel.tcb_signing
     body = witness_certificates.ca_certificate(certificate, enclaves.intel.root.public_key)
-    start = enclaves.ledger.snapshot()
-    enclaves.post(body).assert_succeeded()
-    enclaves.ledger.restore(start)
-    enclaves.ledger.advance(DAY - 1)
-    enclaves.post(body).assert_succeeded()
-    enclaves.ledger.restore(start)
-    enclaves.ledger.advance(DAY)
-    enclaves.post(body).assert_refused(531)
+    assert_counts_until(enclaves, body, NOW + DAY, 531)
 
 
 @pytest.mark.parametrize("name", ["root_crl", "pck_crl"])
 def test_list_counts_from_its_first_to_its_last_second(enclaves: Enclaves, name: str) -> None:
     later = replace(enclaves.publication, crl_issued_at=NOW, crl_next_update=NOW + DAY)
     body = messages(enclaves, later)[name]
-    start = enclaves.ledger.snapshot()
-    enclaves.post(body).assert_succeeded()
-    enclaves.ledger.restore(start)
-    enclaves.ledger.advance(DAY - 1)
-    enclaves.post(body).assert_succeeded()
-    enclaves.ledger.restore(start)
-    enclaves.ledger.advance(DAY)
-    enclaves.post(body).assert_refused(542)
+    assert_counts_until(enclaves, body, NOW + DAY, 542)
 
 
 @pytest.mark.parametrize("name", ["identity", "tcb"])
@@ -103,9 +102,4 @@ def test_document_counts_from_its_first_to_its_last_second(enclaves: Enclaves, n
     body = messages(enclaves, issued(enclaves, NOW, 18))[name]
     numbers = body.identity if name == "identity" else body.tcb
     assert numbers.issue_date == NOW
-    start = enclaves.ledger.snapshot()
-    for at, code in ((NOW, 0), (numbers.next_update - 1, 0), (numbers.next_update, 552)):
-        enclaves.ledger.restore(start)
-        if at > NOW:
-            enclaves.ledger.advance(at - NOW)
-        assert enclaves.post(body).exit_code == code
+    assert_counts_until(enclaves, body, numbers.next_update, 552)

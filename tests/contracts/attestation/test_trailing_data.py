@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from enclaves import POSTER, WORKER, Enclaves
-from pytoniq_core import Address, Cell, begin_cell
+from pytoniq_core import Address
 from test_collateral import messages
+from test_strict_bodies import CELL_UNDERFLOW, longer
 from test_tcb_store import ANY_PLATFORM
 
 from cocoon.wire.attestation import JudgePlatform, PlatformJudged, StoreTcb, UpdateAttestationPolicy, VerifyQuote
 from cocoon.wire.codec import Struct
-
-CELL_UNDERFLOW = 9
-
-
-def longer(body: Cell) -> list[Cell]:
-    found = []
-    if len(body.bits) < 1023:
-        found.append(begin_cell().store_cell(body).store_bit(0).end_cell())
-    if len(body.refs) < 4:
-        found.append(begin_cell().store_cell(body).store_ref(Cell.empty()).end_cell())
-    return found
 
 
 def test_trailing_data_of_any_message_is_refused_whoever_sends_it(enclaves: Enclaves) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from enclaves import NOW, POSTER, TON, Enclaves
-from test_collateral import issued, messages
+from test_collateral import issued, messages, posted_before
 
 from cocoon.fees import PRICE_PARAMS, Fees, Prices
 from cocoon.wire.attestation import QuoteRefused, QuoteVerified, StoreTcb
@@ -42,30 +42,12 @@ def test_least_values_at_todays_prices(enclaves: Enclaves) -> None:
 @pytest.mark.parametrize("name", ["root_crl", "ca", "pck_crl", "signer", "identity", "tcb"])
 def test_posting_leaves_the_rent_and_nothing_else(bare: Enclaves, name: str) -> None:
     """B.21: whatever was attached; nobody's balance pays for another's document."""
-    fees = formulas(bare)
-    for earlier, body in messages(bare).items():
-        if earlier == name:
-            break
-        bare.post(body).assert_succeeded()
+    fees, body = formulas(bare), posted_before(bare, name)
     before, store = bare.ledger.balance(bare.address), bare.ledger.balance(bare.store)
     bare.post(body, 3 * TON).assert_succeeded()
     rent, store_rent = (0, fees.call("storeRent")) if name == "tcb" else (fees.call("attestationRent"), 0)
     assert bare.ledger.balance(bare.address) - before == rent
     assert bare.ledger.balance(bare.store) - store == store_rent
-
-
-@pytest.mark.parametrize("name", ["root_crl", "ca", "pck_crl", "signer", "identity", "tcb"])
-def test_least_value_is_enough_to_the_nano(bare: Enclaves, name: str) -> None:
-    """E-8."""
-    for earlier, body in messages(bare).items():
-        if earlier == name:
-            break
-        bare.post(body).assert_succeeded()
-    parts = {"root_crl": "list", "pck_crl": "list", "ca": "certificate", "signer": "certificate"}
-    document = getattr(body, parts.get(name, "document"))
-    least = bare.fees(document.cells)[2 if name == "tcb" else 1]
-    bare.post(body, least - 1).assert_refused(504)
-    bare.post(body, least).assert_succeeded()
 
 
 def test_verdicts_cost_nobody_but_the_worker_anything(enclaves: Enclaves) -> None:
