@@ -6,6 +6,7 @@ Times are unix seconds, amounts nanoTON.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -250,3 +251,14 @@ class Enclaves:
             self.attest_seq, self.session_key, self.hpke_key_hash, self.gpu_evidence_digest, evidence or self.evidence()
         )
         return self.send(sender, self.address, replace(body, **changes), value)
+
+
+def judged(
+    ledger: Ledger, hardware: Hardware, change: Callable[[Enclaves], None] | None = None, **quote: Any
+) -> tuple[Enclaves, Outcome]:
+    """What comes of one quote of this hardware, after `change` to what is published and allowed."""
+    enclaves = Enclaves.on(ledger, hardware)
+    if change is not None:
+        change(enclaves)
+    enclaves.ready()
+    return enclaves, enclaves.verify(enclaves.evidence(enclaves.quote(**quote)))

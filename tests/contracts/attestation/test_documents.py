@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from collateral import DAY, issued, messages
 from enclaves import NOW, Enclaves
 from pytoniq_core import begin_cell
-from test_collateral import DAY, issued, messages
 
 from cocoon.attestation.pcs import SvnLevel, TcbComponent, TcbInfo, TcbLevel, TcbStatus
 from cocoon.wire.attestation import SvnLevelNumbers

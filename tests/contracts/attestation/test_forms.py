@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import pytest
+from collateral import issued, messages, pieces_of, with_level
 from enclaves import NOW, Enclaves
 from pytoniq_core import Builder, Cell
-from test_collateral import issued, messages, pieces_of, with_level
 from test_documents import PARTS
 
 from cocoon.attestation.pcs import SvnLevel, TcbStatus

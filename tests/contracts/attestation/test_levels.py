@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 
 import pytest
+from collateral import issued, messages
 from enclaves import NOW, POSTER, Enclaves, store_code
 from pytoniq_core import begin_cell
-from test_collateral import issued, messages
 
 from cocoon.attestation.pcs import TcbComponent, TcbLevel, TcbStatus
 from cocoon.wire.attestation import TcbStoreIdentity

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from collateral import issued, messages
 from enclaves import NOW, POSTER, Enclaves
 from pytoniq_core import Builder, Cell, HashMap
-from test_collateral import issued, messages
 
 from cocoon.attestation.pcs import SvnLevel, TcbStatus
 from cocoon.wire.attestation import QuoteVerified

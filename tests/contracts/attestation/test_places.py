@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from collateral import issued, messages
 from enclaves import NOW, Enclaves
-from test_collateral import issued, messages
 
 from cocoon.wire.attestation import QuoteVerified
 from cocoon_sandbox.ledger import Ledger

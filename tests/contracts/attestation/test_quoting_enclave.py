@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from enclaves import NOW, Enclaves
-from test_collateral import issued, messages
+from collateral import issued, messages
+from enclaves import NOW, Enclaves, judged
 
 from cocoon.attestation.pcs import SvnLevel, TcbStatus
+from cocoon.attestation.platform import Hardware
 from cocoon.wire.attestation import QuoteRefused, QuoteVerified
+from cocoon_sandbox.ledger import Ledger
 
 PRODUCT, VERSION = 0x0102, 0x0304
 WRONG, BELOW, REFUSED = 528, 563, 564
@@ -76,3 +79,43 @@ def test_version_has_two_bytes(strict: Enclaves) -> None:
         (VERSION - 1, REFUSED), (VERSION - 2, BELOW), (0x0204, BELOW), (0x00FF, BELOW),
     ):  # fmt: skip
         assert verdict(strict, version=version) == code, hex(version)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mr_signer": bytes(32)}, {"isv_prod_id": 1}, {"attributes": bytes(16)}, {"misc_select": b"\1\0\0\0"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_verify_foreign_quoting_enclave_is_refused(enclaves: Enclaves, changes: dict[str, Any]) -> None:
+    """Any enclave can have a report signed by the PCK key; only Intel's quoting enclave counts."""
+    report = replace(enclaves.machine.enclave_report(), **changes)
+    quote = enclaves.machine.quote(enclaves.quote().report, qe_report=report)
+    enclaves.verify(enclaves.evidence(quote)).assert_refused(528)
+
+
+def test_verify_quoting_enclave_below_every_level_is_refused(enclaves: Enclaves) -> None:
+    report = replace(enclaves.machine.enclave_report(), isv_svn=1)
+    quote = enclaves.machine.quote(enclaves.quote().report, qe_report=report)
+    enclaves.verify(enclaves.evidence(quote)).assert_refused(563)
+
+
+def test_verify_out_of_date_quoting_enclave_makes_the_platform_out_of_date(enclaves: Enclaves) -> None:
+    report = replace(enclaves.machine.enclave_report(), isv_svn=3)
+    quote = enclaves.machine.quote(enclaves.quote().report, qe_report=report)
+    assert enclaves.verify(enclaves.evidence(quote)).one(QuoteRefused).error == 564
+    enclaves.set_policy(version=2, accepted_statuses=0b10001).assert_succeeded()
+    assert enclaves.verify(enclaves.evidence(quote)).one(QuoteVerified).tcb_status == 4
+
+
+def test_verify_levels_of_quoting_enclave_are_considered_in_order(ledger: Ledger) -> None:
+    def many(enclaves: Enclaves) -> None:
+        levels = tuple(
+            SvnLevel(40 - step, 1_700_000_000, TcbStatus.UP_TO_DATE if step == 39 else TcbStatus.REVOKED)
+            for step in range(40)
+        )
+        enclaves.publication = enclaves.publication.with_qe_identity(levels=levels)
+
+    _, outcome = judged(ledger, Hardware(), many)
+    assert outcome.one(QuoteRefused).error == 564

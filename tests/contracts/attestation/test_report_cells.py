@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from enclaves import Enclaves
+from evidence_cells import grown, with_text
 from pytoniq_core import Builder, Cell
-from test_refusals import grown, with_text
 
 UNDERFLOW, LAYOUT = 9, 513
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from collateral import DAY, issued, messages, revoking
 from enclaves import NOW, Enclaves
-from test_collateral import DAY, issued, messages, revoking
 
 from cocoon.attestation import witness_certificates
 from cocoon.attestation.platform import CertificateAuthority, Hardware, Role, SimulatedIntel, Validity

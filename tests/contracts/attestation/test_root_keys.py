@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from collateral import issued, messages
 from enclaves import WORKER, Enclaves
 from pytoniq_core import begin_cell
-from test_collateral import issued, messages
 from test_tcb_store import ANY_PLATFORM
 
 from cocoon.attestation.p256 import B, P

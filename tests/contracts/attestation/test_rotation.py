@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from collateral import DAY, messages, revoking
 from enclaves import NOW, Enclaves
-from test_collateral import DAY, messages, revoking
 
 from cocoon.attestation import witness_certificates
 from cocoon.attestation.platform import Role, SimulatedIntel, Validity

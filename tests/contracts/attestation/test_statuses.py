@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from collateral import issued, messages
 from enclaves import NOW, WORKER, Enclaves
-from test_collateral import issued, messages
 from test_tcb_store import ANY_PLATFORM
 
 from cocoon.attestation.pcs import TcbStatus

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from collateral import DAY, issued, messages
 from enclaves import NOW, POSTER, TON, WORKER, Enclaves, store_code
 from mail import internal
-from pytoniq_core import begin_cell
-from test_collateral import DAY, issued, messages
+from pytoniq_core import Builder, begin_cell
 
 from cocoon.attestation import witness_certificates
 from cocoon.attestation.platform import Role, SimulatedIntel, Validity
-from cocoon.wire.attestation import AttestedPlatform, JudgePlatform, QuoteVerified, TcbStoreIdentity
+from cocoon.wire.attestation import (
+    AttestedPlatform,
+    JudgePlatform,
+    QuoteRefused,
+    QuoteVerified,
+    StoreTcb,
+    TcbStoreIdentity,
+)
 from cocoon.wire.common import AttestedKeys
 from cocoon_sandbox.ledger import GetterFailed, Ledger
 from cocoon_sandbox.message import state_init
@@ -117,3 +124,39 @@ def test_bounce_of_another_form_is_ignored(enclaves: Enclaves, prefix: int) -> N
     (ignored,) = enclaves.ledger.run()
     assert (ignored.exit_code, ignored.out_msgs) == (0, [])
     assert enclaves.ledger.account(enclaves.address).data == before
+
+
+def test_tcb_info_of_an_earlier_trust_epoch_does_not_count(enclaves: Enclaves) -> None:
+    """A-6: What the store keeps outlives its signer, but not its meaning."""
+    enclaves.set_policy(version=2, root_key=SimulatedIntel(b"other", NOW).root.public_key).assert_succeeded()
+    enclaves.set_policy(version=3).assert_succeeded()
+    for name in ("root_crl", "ca", "pck_crl", "signer", "identity"):
+        enclaves.post(messages(enclaves)[name]).assert_succeeded()
+    assert enclaves.verify().one(QuoteRefused).error == 557
+    enclaves.post(messages(enclaves)["tcb"]).assert_succeeded()
+    enclaves.verify().assert_succeeded().one(QuoteVerified)
+
+
+def test_store_takes_messages_from_attestation_only(enclaves: Enclaves) -> None:
+    body = messages(enclaves, issued(enclaves, NOW))["tcb"]
+    forged = StoreTcb(1, WORKER, 0, 0, body.tcb)
+    enclaves.send(WORKER, enclaves.store, forged).assert_refused(507)
+    judge = (
+        Builder()
+        .store_uint(0xC0C00702, 32)
+        .store_uint(1, 64)
+        .store_address(WORKER)
+        .store_uint(0, 32)
+        .store_uint(17, 32)
+    )
+    judge.store_uint(1, 8).store_uint(0, 8).store_uint(0, 32).store_uint((1 << 128) - 1, 128).store_uint(
+        (1 << 128) - 1, 128
+    )
+    enclaves.send(WORKER, enclaves.store, judge.store_ref(begin_cell().end_cell()).end_cell()).assert_refused(507)
+
+
+def test_store_first_message_from_a_stranger_is_refused(bare: Enclaves) -> None:
+    """Anyone may deploy the account; only Attestation may fill it."""
+    init = state_init(store_code(), TcbStoreIdentity(bare.address, bare.fmspc).to_cell())
+    tcb = messages(bare)["tcb"].tcb
+    bare.send(WORKER, bare.store, StoreTcb(1, WORKER, 0, 0, tcb), init=init).assert_refused(507)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collateral import messages
 from enclaves import POSTER, WORKER, Enclaves
 from pytoniq_core import Address
-from test_collateral import messages
 from test_strict_bodies import CELL_UNDERFLOW, longer
 from test_tcb_store import ANY_PLATFORM
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from collateral import issued, messages, posted_before
 from enclaves import NOW, POSTER, TON, Enclaves
-from test_collateral import issued, messages, posted_before
 
 from cocoon.fees import PRICE_PARAMS, Fees, Prices
 from cocoon.wire.attestation import QuoteRefused, QuoteVerified, StoreTcb
