@@ -17,6 +17,7 @@ from tiny_bert import write_bert
 
 from cocoon.cli import main
 from cocoon.kernels.builders.blueprint import BuildOptions
+from cocoon.kernels.builders.decoder import Decoder
 from cocoon.kernels.builders.function import load_function
 from cocoon.kernels.builders.gguf import blueprint_from_gguf
 from cocoon.kernels.builders.huggingface import blueprint_from_folder
@@ -218,6 +219,23 @@ def test_folder_of_another_kind_of_model_is_refused_with_the_reason(
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises((UnsupportedModel, ModelFormatError), match=reason):
         blueprint_from_folder(tmp_path / "f", licence="MIT")
+
+
+def test_matrices_with_massive_inputs_are_not_cut_down_to_int8() -> None:
+    config, weights = tiny_config(), tiny_weights()
+    ordinary = Decoder(config, weights).make(BuildOptions("int8", capacity=128))
+    assert {tensor.dtype for step in ordinary.build.steps for tensor in step.outputs} == {"i8", "f32"}
+    massive = weights["layers.1.gate_up"].copy()
+    massive[[7, config.feed_forward + 7]] *= 200  # gate and up of one channel
+    made = Decoder(config, {**weights, "layers.1.gate_up": massive}).make(BuildOptions("int8", capacity=128))
+    wide = {tensor.name for step in made.build.steps for tensor in step.outputs if tensor.dtype == "bf16"}
+    assert wide == {"bf16.layers.1.down"}
+
+
+def test_chunks_that_end_within_blocks_of_the_cache_are_refused() -> None:
+    config = tiny_config(context_length=384)
+    with pytest.raises(UnsupportedModel, match="choose a multiple or a divisor of 128"):
+        Decoder(config, tiny_weights(config)).make(BuildOptions(capacity=384, chunk=96))
 
 
 def test_encoder_gives_the_reference_vectors_whatever_padding_and_company(tmp_path: Path) -> None:

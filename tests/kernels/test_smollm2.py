@@ -38,8 +38,8 @@ from cocoon.kernels.shelf import Shelved, find_bundle
 REFERENCE: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "smollm2_greedy.json").read_text())
 # No token stands for these bytes: a few control characters, and the first bytes of planes 4 to 11.
 ABSENT = {0x04, 0x06, 0x13, 0x14, 0x16, 0x1D, 0xF1, 0xF2}
-# llama.cpp's Q8_0 from float32 on the same page, in nats, by `cocoon bench inference`.
-Q8_0_KL = 0.00604
+# From float32 on the page, in nats. llama.cpp's Q8_0 is 0.0060 away, by `cocoon bench inference`.
+GREATEST_KL = 0.005
 GREEDY_TOKENS = 64  # of the 96 recorded; the rest costs seconds and shows nothing new
 ENDS = {0, 2}
 QUESTION = "What is the capital of France?"
@@ -165,7 +165,7 @@ def test_perplexity_of_a_page_is_the_references_and_that_of_int8_within_two_perc
     found = text_logits(Runtime(bundle, build, cache=FolderCache(compiled_dir())), windows)  # type: ignore[arg-type]
     away = distance(exact, found, windows)
     assert abs(away["perplexity_ratio"] - 1) <= 0.02
-    assert away["kl"] < Q8_0_KL
+    assert away["kl"] <= GREATEST_KL
 
 
 def test_decode_across_the_end_of_a_block_equals_prefill_of_the_whole(runtime: Runtime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -15,7 +15,9 @@ from ..bundle.manifest import Build, Program, Tensor
 from ..errors import UnsupportedModel
 from .blueprint import Arrays, BuildOptions, Made
 from .export import EXPORTER, PLATFORMS, Exported, export_program, specs
+from .massive import massive_inputs
 from .parameters import prepare
+from .precision import Precision
 from .tensor_parallel import part_of, split_decode, split_layout, split_prefill
 from .transformer import CacheShape, TransformerConfig, decode, prefill
 
@@ -70,6 +72,10 @@ class Decoder:
                 f"a capacity of {capacity} tokens is not possible: it must be a multiple of {options.chunk} and "
                 f"{shape.block}, and at most {config.context_length}"
             )
+        if options.chunk % shape.block and shape.block % options.chunk:
+            raise UnsupportedModel(
+                f"chunks of {options.chunk} tokens are not possible: choose a multiple or a divisor of {shape.block}"
+            )
         programs: dict[str, bytes] = {}
 
         def keep(made: Exported) -> tuple[str, int]:
@@ -77,14 +83,13 @@ class Decoder:
             return made.sha256, len(made.data)
 
         cut = partial(split_layout, config, parts) if parts > 1 else _whole
-        names = matrix_names(config), vector_names(config)
-        parameters, steps = prepare(self._weights, *names, options.precision, keep, cut)
+        parameters, steps = prepare(self._weights, self._precisions(options.precision), vector_names(config), keep, cut)
         state = _state(config, shape, parts)
         if parts > 1:
             part_of(config, parts)
-            functions = [partial(f, config, options.precision, shape, parts) for f in (split_prefill, split_decode)]
+            functions = [partial(f, config, shape, parts) for f in (split_prefill, split_decode)]
         else:
-            functions = [partial(f, config, options.precision, shape) for f in (prefill, decode)]
+            functions = [partial(f, config, shape) for f in (prefill, decode)]
         roles = {
             "prefill": (
                 functions[0],
@@ -130,14 +135,31 @@ class Decoder:
         )
         return Made(build, programs)
 
+    def _precisions(self, precision: Precision) -> dict[str, Precision]:
+        """Of each matrix. int8 would spoil a few, which are kept in bfloat16."""
+        whole = self._massive if precision == "int8" else frozenset[str]()
+        return {name: "bf16" if name in whole else precision for name in matrix_names(self._config)}
+
+    @cached_property
+    def _massive(self) -> frozenset[str]:
+        return massive_inputs(self._config, self._wide(), self._tokens())
+
+    def _wide(self) -> dict[str, Any]:
+        return {name: jnp.asarray(array).astype(jnp.float32) for name, array in self._weights.items()}
+
+    def _tokens(self) -> npt.NDArray[np.int32]:
+        """Any tokens, always the same."""
+        count = min(_GOLDEN_TOKENS, self._config.context_length)
+        return np.random.default_rng(0xC0C0).integers(0, self._config.vocabulary, count).astype(np.int32)
+
     def golden(self) -> dict[str, npt.NDArray[Any]]:
         """tokens [T]; ids and logits [1 + GOLDEN_DECODED, GOLDEN_TOP]: the highest at each of the last positions."""
         config = self._config
-        count = min(_GOLDEN_TOKENS, config.context_length)
-        tokens = np.random.default_rng(0xC0C0).integers(0, config.vocabulary, count).astype(np.int32)
+        tokens = self._tokens()
+        count = len(tokens)
         shape = CacheShape(1, count)
-        weights = {name: jnp.asarray(array).astype(jnp.float32) for name, array in self._weights.items()}
-        run = jax.jit(partial(prefill, config, "f32", shape))
+        weights = self._wide()
+        run = jax.jit(partial(prefill, config, shape))
         empty = [jnp.zeros(tensor.shape, jnp.float32) for tensor in _state(config, shape)]
         zero = np.int32(0)
         ids, logits = [], []
@@ -157,10 +179,10 @@ def _flat(function: Any, names: Sequence[str], states: int, *values: Any) -> lis
 
 
 def _state(config: TransformerConfig, shape: CacheShape, parts: int = 1) -> list[Tensor]:
-    lines, head_dim, capacity = shape.slots * config.kv_heads // parts, config.head_dim, shape.capacity
+    heads = config.kv_heads // parts, config.head_dim
     first = () if parts == 1 else (parts,)
-    keys = [Tensor(f"keys.{i}", "f32", (*first, lines, head_dim, capacity)) for i in range(config.layers)]
-    return keys + [Tensor(f"values.{i}", "f32", (*first, lines, capacity, head_dim)) for i in range(config.layers)]
+    keys = [Tensor(f"keys.{i}", "f32", (*first, *shape.keys(*heads))) for i in range(config.layers)]
+    return keys + [Tensor(f"values.{i}", "f32", (*first, *shape.values(*heads))) for i in range(config.layers)]
 
 
 def _whole(name: str) -> None:

@@ -17,7 +17,7 @@ from ..bundle.manifest import Build, Program, Tensor
 from .blueprint import Arrays, BuildOptions, Made
 from .export import EXPORTER, PLATFORMS, Exported, export_program, specs
 from .parameters import prepare
-from .precision import Linear, Precision
+from .precision import linear
 
 __all__ = ["BUCKETS", "Encoder", "EncoderConfig", "encode", "encoder_matrices", "encoder_vectors"]
 
@@ -53,15 +53,12 @@ def encoder_vectors(config: EncoderConfig) -> list[str]:
     return names + [f"layers.{i}.{part}" for i in range(config.layers) for part in parts]
 
 
-def encode(
-    config: EncoderConfig, precision: Precision, weights: Mapping[str, Array], tokens: Array, mask: Array
-) -> Array:
+def encode(config: EncoderConfig, weights: Mapping[str, Array], tokens: Array, mask: Array) -> Array:
     """tokens, mask [B, L] int32, mask 1 where there is a token -> [B, hidden] float32. What is masked has no effect."""
-    linear = Linear(precision)
     batch, length = tokens.shape
 
     def dense(rows: Array, name: str) -> Array:
-        return linear.apply(rows, weights[name], weights.get(f"{name}.scale")) + weights[f"{name}.bias"]
+        return linear(rows, weights[name], weights.get(f"{name}.scale")) + weights[f"{name}.bias"]
 
     def norm(rows: Array, name: str) -> Array:
         centred = rows - jnp.mean(rows, axis=-1, keepdims=True)
@@ -103,12 +100,12 @@ class Encoder:
             return made.sha256, len(made.data)
 
         matrices, vectors = encoder_matrices(config), encoder_vectors(config)
-        parameters, steps = prepare(self._weights, matrices, vectors, options.precision, keep)
+        parameters, steps = prepare(self._weights, dict.fromkeys(matrices, options.precision), vectors, keep)
         names, made = list(parameters), []
         for batch, length in BUCKETS:
             if length <= config.longest:
                 inputs = tuple(Tensor(name, "i32", (batch, length)) for name in ("tokens", "mask"))
-                function = partial(_flat, config, options.precision, names)
+                function = partial(_flat, config, names)
                 sha256, size = keep(export_program(function, specs([*parameters.values(), *inputs])))
                 output = Tensor("embedding", "f32", (batch, config.hidden))
                 made.append(Program("map", sha256, size, inputs, (output,)))
@@ -130,10 +127,10 @@ class Encoder:
         config = self._config
         tokens = np.random.default_rng(0xC0C0).integers(0, config.vocabulary, _GOLDEN_SHAPE).astype(np.int32)
         mask = (np.arange(_GOLDEN_SHAPE[1]) < 20).astype(np.int32)[None]
-        found = np.asarray(jax.jit(partial(encode, config, "f32"))(dict(self._weights), tokens, mask))
+        found = np.asarray(jax.jit(partial(encode, config))(dict(self._weights), tokens, mask))
         return {"tokens": tokens, "mask": mask, "embedding": (np.round(found * _GRID) / _GRID).astype(np.float32)}
 
 
-def _flat(config: EncoderConfig, precision: Precision, names: list[str], *values: Any) -> list[Any]:
+def _flat(config: EncoderConfig, names: list[str], *values: Any) -> list[Any]:
     weights = dict(zip(names, values, strict=False))
-    return [encode(config, precision, weights, values[-2], values[-1])]
+    return [encode(config, weights, values[-2], values[-1])]

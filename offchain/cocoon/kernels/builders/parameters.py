@@ -26,13 +26,14 @@ _DTYPES = {"f32": "f32", "bf16": "bf16", "int8": "i8"}
 
 def prepare(
     weights: Arrays,
-    matrices: Sequence[str],
+    matrices: Mapping[str, Precision],
     vectors: Sequence[str],
-    precision: Precision,
     keep: Callable[[Exported], tuple[str, int]],
     layout: Callable[[str], Layout | None] = lambda name: None,
 ) -> tuple[dict[str, Tensor], list[Step]]:
     """Parameters, by the names functions use, and steps. int8 matrices come with `NAME.scale`; vectors stay as stored.
+
+    matrices: which precision each gets.
 
     keep: takes each program there is to keep, gives its hash and length. layout: how a weight is cut into parts, the
     first axis of what becomes of it.
@@ -40,9 +41,8 @@ def prepare(
     parameters: dict[str, Tensor] = {}
     steps: list[Step] = []
     cached: dict[Any, tuple[str, int]] = {}
-    target = _DTYPES[precision]
-    for name in matrices:
-        stored, cut = tensor_of(name, weights[name]), layout(name)
+    for name, precision in matrices.items():
+        stored, cut, target = tensor_of(name, weights[name]), layout(name), _DTYPES[precision]
         if stored.dtype == target and cut is None:
             parameters[name] = stored
             continue
@@ -50,7 +50,7 @@ def prepare(
         if cut is not None:
             dims = tuple(jax.eval_shape(cut, *specs([stored])).shape)
             step = _cut(cut, step)
-        key = (stored.dtype, stored.dims, name.rpartition(".")[2] if cut is not None else None)
+        key = (target, stored.dtype, stored.dims, name.rpartition(".")[2] if cut is not None else None)
         if key not in cached:
             cached[key] = keep(export_program(step, specs([stored])))
         made = [Tensor(f"{precision}.{name}", target, dims)]

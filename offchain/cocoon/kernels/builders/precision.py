@@ -1,4 +1,4 @@
-"""Matrix products in the three precisions a build may have; rows and results are float32 in all of them.
+"""Matrix products in the three precisions a weight may have; rows and results are float32 in all of them.
 
 int8 keeps each output channel of a weight as 8-bit integers with one scale, and splits every row of activations into
 two 8-bit digits (x ≈ scale · (128·high + low)), which are stacked as twice as many rows of one integer product: about
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["PRECISIONS", "Linear", "Precision", "quantize"]
+__all__ = ["PRECISIONS", "Precision", "embedded", "linear", "quantize"]
 
 Array = Any
 Precision = Literal["f32", "bf16", "int8"]
@@ -30,23 +30,19 @@ def quantize(weight: Array) -> tuple[Array, Array]:
     return jnp.round(wide / scale[:, None]).astype(jnp.int8), scale
 
 
-class Linear:
-    """rows [R, in] x weight [out, in] -> [R, out]."""
+def linear(rows: Array, weight: Array, scale: Array | None = None) -> Array:
+    """rows [R, in] x weight [out, in] -> [R, out], in the precision the weight has."""
+    if scale is not None:
+        return _int8(rows, weight, scale)
+    if weight.dtype == jnp.bfloat16:
+        return _bf16(rows, weight)
+    return _dot(rows, weight, jnp.float32, lax.Precision.HIGHEST)
 
-    def __init__(self, precision: Precision) -> None:
-        self._precision = precision
 
-    def apply(self, rows: Array, weight: Array, scale: Array | None) -> Array:
-        if scale is not None:
-            return _int8(rows, weight, scale)
-        if self._precision == "bf16":
-            return _bf16(rows, weight)
-        return _dot(rows, weight, jnp.float32, lax.Precision.HIGHEST)
-
-    def rows(self, indices: Array, weight: Array, scale: Array | None) -> Array:
-        """Rows of a weight as an embedding table: [R] -> [R, in]."""
-        found = weight[indices].astype(jnp.float32)
-        return found if scale is None else found * scale[indices][:, None]
+def embedded(indices: Array, weight: Array, scale: Array | None = None) -> Array:
+    """Rows of a weight as an embedding table: [R] -> [R, in]."""
+    found = weight[indices].astype(jnp.float32)
+    return found if scale is None else found * scale[indices][:, None]
 
 
 def _dot(rows: Array, weight: Array, result: Any, precision: Any = None) -> Array:

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..errors import UnsupportedModel
-from .precision import Precision
 from .transformer import (
     CacheShape,
     Model,
@@ -80,10 +79,8 @@ def split_layout(config: TransformerConfig, parts: int, name: str) -> Layout | N
 class _Parts:
     """The whole model, as functions over all of its parts."""
 
-    def __init__(
-        self, config: TransformerConfig, precision: Precision, parts: int, weights: Mapping[str, Array]
-    ) -> None:
-        self._config, self._precision, self._parts = part_of(config, parts), precision, parts
+    def __init__(self, config: TransformerConfig, parts: int, weights: Mapping[str, Array]) -> None:
+        self._config, self._parts = part_of(config, parts), parts
         self._split = {
             name: weight
             for name, weight in weights.items()
@@ -96,7 +93,7 @@ class _Parts:
         mine = {name: weight for name, weight in self._split.items() if name.startswith(prefix)}
 
         def one(mine: Mapping[str, Array], *mapped: Array) -> Any:
-            return function(Model(self._config, self._precision, {**self._shared, **mine}), *mapped)
+            return function(Model(self._config, {**self._shared, **mine}), *mapped)
 
         return jax.vmap(one)(mine, *mapped)
 
@@ -133,7 +130,6 @@ class _Parts:
 
 def split_decode(
     config: TransformerConfig,
-    precision: Precision,
     shape: CacheShape,
     parts: int,
     weights: Mapping[str, Array],
@@ -142,8 +138,8 @@ def split_decode(
     positions: Array,
     highest: Array,
 ) -> tuple[Array, list[Array]]:
-    """As `transformer.decode`; weights by `split_layout`, each cache array [parts, B·K/parts, ...]."""
-    model, cache = _Parts(config, precision, parts, weights), list(cache)
+    """As `transformer.decode`; weights by `split_layout`, each cache array [parts, S/b, B·K/parts, ...]."""
+    model, cache = _Parts(config, parts, weights), list(cache)
     rows = model.embed(tokens)
     step = decode_step(part_of(config, parts), shape, positions, highest)
     for i in range(config.layers):
@@ -153,7 +149,6 @@ def split_decode(
 
 def split_prefill(
     config: TransformerConfig,
-    precision: Precision,
     shape: CacheShape,
     parts: int,
     weights: Mapping[str, Array],
@@ -164,7 +159,7 @@ def split_prefill(
     last: Array,
 ) -> tuple[Array, list[Array]]:
     """As `transformer.prefill`, in parts."""
-    model, cache = _Parts(config, precision, parts, weights), list(cache)
+    model, cache = _Parts(config, parts, weights), list(cache)
     positions = start + jnp.arange(tokens.shape[0], dtype=jnp.int32)
     rows = model.embed(tokens)
     step = prefill_step(part_of(config, parts), shape, positions, slot, start)

@@ -1,11 +1,11 @@
 """Decoder-only transformers of the Llama family (Llama, SmolLM2, Qwen2, Qwen3) as functions of arrays.
 
 `decode` feeds one token to each of B slots, `prefill` a chunk of C tokens to one of them. Both read and write the same
-cache: per layer keys [B·K, d, S] and values [B·K, S, d], which keeps the cached operand of the attention products
-contiguous. Layers are unrolled: a scan would copy each weight slice.
+cache: S tokens in blocks of b, per layer keys [S/b, B·K, d, b] and values [S/b, B·K, b, d]; a block is one piece
+of memory. Layers are unrolled: a scan would copy each weight slice.
 
-Attention walks over the cache in blocks up to the `blocks` that are in use, with a running softmax. A block behind a
-slot's position changes nothing, not even a rounding, so a slot's bits do not depend on how far its neighbours are.
+Attention walks over the blocks that are in use, with a running softmax. A block behind a slot's position changes
+nothing, not even a rounding, so a slot's bits do not depend on how far its neighbours are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .precision import Linear, Precision
+from .precision import embedded, linear
 
 __all__ = [
     "CacheShape",
@@ -29,11 +29,13 @@ __all__ = [
     "decode_step",
     "prefill",
     "prefill_attention",
+    "prefill_rows",
     "prefill_step",
 ]
 
 Array = Any
 _BLOCK = 128
+_FEW = 8  # rows for which a product read straight from the cache is faster than one of a copied block
 _LOWEST = -1e30  # below every score, and finite: a block that shows nothing must not give inf - inf
 
 
@@ -58,7 +60,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """slots B and capacity S in tokens, a multiple of the attention block."""
+    """slots B and capacity S in tokens, a multiple of the attention block b."""
 
     slots: int
     capacity: int
@@ -67,22 +69,28 @@ class CacheShape:
     def block(self) -> int:
         return min(_BLOCK, self.capacity)
 
+    def keys(self, kv_heads: int, head_dim: int) -> tuple[int, int, int, int]:
+        return self.capacity // self.block, self.slots * kv_heads, head_dim, self.block
+
+    def values(self, kv_heads: int, head_dim: int) -> tuple[int, int, int, int]:
+        return self.capacity // self.block, self.slots * kv_heads, self.block, head_dim
+
 
 class Model:
     """Weights by name, with what they are multiplied by."""
 
-    def __init__(self, config: TransformerConfig, precision: Precision, weights: Mapping[str, Array]) -> None:
-        self.config, self._linear, self._weights = config, Linear(precision), weights
+    def __init__(self, config: TransformerConfig, weights: Mapping[str, Array]) -> None:
+        self.config, self._weights = config, weights
 
     def __getitem__(self, name: str) -> Array:
         return self._weights[name]
 
     def linear(self, rows: Array, name: str) -> Array:
         """[R, in] -> [R, out], float32."""
-        return self._linear.apply(rows, self._weights[name], self._weights.get(f"{name}.scale"))
+        return linear(rows, self._weights[name], self._weights.get(f"{name}.scale"))
 
     def embed(self, tokens: Array) -> Array:
-        return self._linear.rows(tokens, self._weights["embedding"], self._weights.get("embedding.scale"))
+        return embedded(tokens, self._weights["embedding"], self._weights.get("embedding.scale"))
 
     def norm(self, rows: Array, name: str) -> Array:
         mean = jnp.mean(rows * rows, axis=-1, keepdims=True)
@@ -118,7 +126,6 @@ class Model:
 
 def decode(
     config: TransformerConfig,
-    precision: Precision,
     shape: CacheShape,
     weights: Mapping[str, Array],
     cache: Sequence[Array],
@@ -131,7 +138,7 @@ def decode(
     Returns (logits [B, vocabulary], cache). cache: keys of every layer, then values of every layer. An idle slot writes
     to its position, too: give it the first one that holds nothing.
     """
-    model, cache = Model(config, precision, weights), list(cache)
+    model, cache = Model(config, weights), list(cache)
     rows = model.embed(tokens)
     step = decode_step(config, shape, positions, highest)
     for i in range(config.layers):
@@ -144,7 +151,7 @@ def decode(
 def decode_step(config: TransformerConfig, shape: CacheShape, positions: Array, highest: Array) -> tuple[Array, ...]:
     """What all layers of `decode` share: positions, and where in the cache they are."""
     at = jnp.repeat(positions, config.kv_heads)  # [B·K]
-    return positions, at, jnp.arange(shape.slots * config.kv_heads), highest // shape.block + 1
+    return positions, at, jnp.arange(shape.slots * config.kv_heads, dtype=jnp.int32), highest // shape.block + 1
 
 
 def decode_attention(
@@ -153,16 +160,16 @@ def decode_attention(
     """Mixed values [B, H·d] of one layer, and its keys and values with those of `rows`. step: by `decode_step`."""
     config, (positions, at, lines, blocks) = model.config, step
     query, key, value = model.heads(rows, layer, positions)
-    keys = cache[0].at[lines, :, at].set(key.reshape(-1, config.head_dim))
-    values = cache[1].at[lines, at].set(value.reshape(-1, config.head_dim))
+    block, within = at // shape.block, at % shape.block
+    keys = cache[0].at[block, lines, :, within].set(key.reshape(-1, config.head_dim))
+    values = cache[1].at[block, lines, within].set(value.reshape(-1, config.head_dim))
     grouped = query.reshape(shape.slots * config.kv_heads, -1, config.head_dim)
-    mixed = _attend(grouped, keys, values, at[:, None, None], blocks, shape.block)
+    mixed = _attend(grouped, keys, values, jnp.int32(0), at[:, None, None], blocks)
     return mixed.reshape(shape.slots, -1), (keys, values)
 
 
 def prefill(
     config: TransformerConfig,
-    precision: Precision,
     shape: CacheShape,
     weights: Mapping[str, Array],
     cache: Sequence[Array],
@@ -171,12 +178,22 @@ def prefill(
     start: Array,
     last: Array,
 ) -> tuple[Array, list[Array]]:
-    """A chunk for one slot: tokens [C] int32 at start..start+C-1; start is a multiple of C.
+    """A chunk for one slot: tokens [C] int32 at start..start+C-1; start is a multiple of C, and one of C and b of the
+    other.
 
     Returns (logits [vocabulary] after token `last` of the chunk, cache). What is padded behind `last` lands at
     positions that no token attends to before it is overwritten.
     """
-    model, cache = Model(config, precision, weights), list(cache)
+    model = Model(config, weights)
+    rows, cache = prefill_rows(model, shape, cache, tokens, slot, start)
+    return model.logits(lax.dynamic_slice_in_dim(rows, last, 1))[0], cache
+
+
+def prefill_rows(
+    model: Model, shape: CacheShape, cache: Sequence[Array], tokens: Array, slot: Array, start: Array
+) -> tuple[Array, list[Array]]:
+    """The rows of a chunk behind the last layer [C, hidden], and the cache."""
+    config, cache = model.config, list(cache)
     positions = start + jnp.arange(tokens.shape[0], dtype=jnp.int32)
     rows = model.embed(tokens)
     step = prefill_step(config, shape, positions, slot, start)
@@ -184,7 +201,7 @@ def prefill(
         here = (cache[i], cache[config.layers + i])
         mixed, (cache[i], cache[config.layers + i]) = prefill_attention(model, f"layers.{i}", here, rows, shape, step)
         rows = model.close(rows, mixed, f"layers.{i}")
-    return model.logits(lax.dynamic_slice_in_dim(rows, last, 1))[0], cache
+    return rows, cache
 
 
 def prefill_step(
@@ -202,13 +219,14 @@ def prefill_attention(
 ) -> tuple[Array, tuple[Array, Array]]:
     """As `decode_attention`, of a chunk [C, ...] of one slot. step: by `prefill_step`."""
     config, (positions, row, start, blocks, visible) = model.config, step
-    count, groups = rows.shape[0], config.kv_heads
+    count, groups, length = rows.shape[0], config.kv_heads, min(rows.shape[0], shape.block)
     query, key, value = model.heads(rows, layer, positions)
-    keys = lax.dynamic_update_slice(cache[0], key.transpose(1, 2, 0), (row, 0, start))
-    values = lax.dynamic_update_slice(cache[1], value.transpose(1, 0, 2), (row, start, 0))
-    mine = [lax.dynamic_slice_in_dim(whole, row, groups) for whole in (keys, values)]
+    cut = (-1, length, groups, config.head_dim)  # as many blocks as the chunk is long, or a piece of one
+    block, within = start // shape.block, start % shape.block
+    keys = lax.dynamic_update_slice(cache[0], key.reshape(cut).transpose(0, 2, 3, 1), (block, row, 0, within))
+    values = lax.dynamic_update_slice(cache[1], value.reshape(cut).transpose(0, 2, 1, 3), (block, row, within, 0))
     grouped = query.reshape(count, groups, -1, config.head_dim).transpose(1, 2, 0, 3)  # [K, G, C, d]
-    mixed = _attend(grouped.reshape(groups, -1, config.head_dim), mine[0], mine[1], visible, blocks, shape.block)
+    mixed = _attend(grouped.reshape(groups, -1, config.head_dim), keys, values, row, visible, blocks)
     ordered = mixed.reshape(groups, -1, count, config.head_dim).transpose(2, 0, 1, 3)
     return ordered.reshape(count, -1), (keys, values)
 
@@ -219,23 +237,25 @@ def _rotate(heads: Array, cos: Array, sin: Array) -> Array:
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
 
-def _attend(query: Array, keys: Array, values: Array, visible: Array, blocks: Array, block: int) -> Array:
-    """query [N, R, d] over keys [N, d, S], values [N, S, d] up to position `visible` of each row -> [N, R, d]."""
+def _attend(query: Array, keys: Array, values: Array, first: Array, visible: Array, blocks: Array) -> Array:
+    """query [N, R, d] over the lines first..first+N-1 of a cache, up to position `visible` of each row -> [N, R, d]."""
     batch, count, head_dim = query.shape
-    scaled = query * head_dim**-0.5
+    block, scaled = keys.shape[3], query * head_dim**-0.5
 
     def step(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         high, total, mixed = carry
-        start = index * block
-        here = lax.dynamic_slice_in_dim(keys, start, block, axis=2)
-        scores = scaled @ here
-        inside = start + jnp.arange(block, dtype=jnp.int32)[None, None, :] <= visible
+        here = [lax.dynamic_slice(a, (index, first, 0, 0), (1, batch, *a.shape[2:]))[0] for a in (keys, values)]
+        scores = _product(scaled, here[0])
+        inside = index * block + jnp.arange(block, dtype=jnp.int32)[None, None, :] <= visible
         scores = jnp.where(inside, scores, -jnp.inf)
         higher = jnp.maximum(high, jnp.max(scores, axis=-1, keepdims=True))
         weights = jnp.exp(scores - higher)
         fade = jnp.exp(high - higher)
-        part = weights @ lax.dynamic_slice_in_dim(values, start, block, axis=1)
-        return higher, total * fade + jnp.sum(weights, axis=-1, keepdims=True), mixed * fade + part
+        return (
+            higher,
+            total * fade + jnp.sum(weights, axis=-1, keepdims=True),
+            mixed * fade + _product(weights, here[1]),
+        )
 
     # Starting inside the loop keeps the cache from being read outside of it, which would cost a copy of it.
     _, total, mixed = lax.fori_loop(
@@ -249,3 +269,10 @@ def _attend(query: Array, keys: Array, values: Array, visible: Array, blocks: Ar
         ),
     )
     return mixed / total
+
+
+def _product(rows: Array, cached: Array) -> Array:
+    """[N, R, i] x [N, i, o] -> [N, R, o]."""
+    if rows.shape[1] <= _FEW:
+        return jnp.sum(rows[:, :, :, None] * cached[:, None], axis=2)
+    return rows @ cached
