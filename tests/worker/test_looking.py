@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -215,9 +216,12 @@ def test_counting_kernel_counts_answers_tokens_and_failures() -> None:
         kernel.complete({}, max_tokens=2, cancel=threading.Event())
     assert (tally.answers, tally.failures, tally.running) == (1, 1, 0)
     heard: list[Any] = []
+    before = time.monotonic()
     run = kernel.start({"prompt": "d e"}, metering(allowed=1), heard.append, max_tokens=9)
-    assert tally.running == 1
+    assert (tally.running, tally.first_tokens) == (1, 1)
+    assert 0 < tally.first_tokens_sec <= time.monotonic() - before
     run.allow(9)
+    assert tally.first_tokens == 1
     assert (tally.running, tally.answers, tally.streams, tally.completion_tokens) == (0, 2, 1, 4)
     assert tally.tokens_per_sec() == pytest.approx(4 / 60)
     assert len(heard) == 4

@@ -22,7 +22,9 @@ _WINDOW_SEC = 60.0
 
 @dataclass(slots=True)
 class Tally:
-    """Counts since the start. slots: answers the kernel computes together; None where it does not say."""
+    """Counts since the start. slots: answers the kernel computes together; None where it does not say. first_tokens:
+    streams whose answer began, first_tokens_sec after they were asked for in all.
+    """
 
     slots: int | None = None
     running: int = 0
@@ -32,6 +34,8 @@ class Tally:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    first_tokens: int = 0
+    first_tokens_sec: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _recent: deque[tuple[float, int]] = field(default_factory=deque, repr=False)
 
@@ -49,6 +53,11 @@ class Tally:
         with self._lock:
             self.prompt_tokens += tokens - cached
             self.cached_tokens += cached
+
+    def first_token(self, seconds: float) -> None:
+        with self._lock:
+            self.first_tokens += 1
+            self.first_tokens_sec += seconds
 
     def produced(self, tokens: int) -> None:
         with self._lock:
@@ -137,12 +146,16 @@ class _Telling:
 
     def __init__(self, told: Callable[[Event], None], tally: Tally) -> None:
         self._told, self._tally, self._is_over = told, tally, False
+        self._since: float | None = time.monotonic()  # None once the answer has begun
 
     def __call__(self, event: Event) -> None:
         match event:
             case Began():
                 self._tally.prompt(event.prompt_tokens, event.cached_tokens)
             case Piece():
+                if self._since is not None:
+                    self._tally.first_token(time.monotonic() - self._since)
+                    self._since = None
                 self._tally.produced(1)
             case Ended():
                 self._tally.streams += 1

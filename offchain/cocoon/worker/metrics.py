@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from .counting import Tally
@@ -53,6 +53,10 @@ def _of_kernel(tally: Tally) -> Iterator[Metric]:
     ):  # fmt: skip
         tokens.add_metric([kind], count)
     yield tokens
+    yield SummaryMetricFamily(
+        _PREFIX + "first_token_seconds", "From a stream's start, waiting included, to its first token",
+        count_value=tally.first_tokens, sum_value=tally.first_tokens_sec,
+    )  # fmt: skip
     yield _gauge("tokens_per_second", "Completion tokens over the last minute", tally.tokens_per_sec())
     yield _gauge("queue", "Answers begun that wait for a slot", tally.waiting)
     yield _gauge("slots_used", "Answers being computed", tally.running - tally.waiting)

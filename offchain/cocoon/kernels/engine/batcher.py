@@ -30,8 +30,8 @@ type Event = Started | Token | Finished
 
 @dataclass(slots=True)
 class Metrics:
-    """Counted since the start; `snapshot.EngineSnapshot` makes rates of it. first_token_sec: of the last answer that
-    began; first_tokens answers began, first_tokens_sec after they were asked for in all.
+    """Counted since the start. first_token_sec: of the last answer that began; first_tokens answers began,
+    first_tokens_sec after they were asked for in all.
     """
 
     requests: int = 0
