@@ -26,6 +26,8 @@ from cocoon.kernels.bundle.loader import open_bundle, parts_of
 from cocoon.kernels.bundle.manifest import Build, Manifest
 from cocoon.kernels.engine.runtime import Runtime
 from cocoon.kernels.errors import BundleInvalid, MemoryExceeded, UnsupportedModel
+from cocoon.kernels.sandboxed.host import KernelHost
+from cocoon.kernels.sandboxed.process import Order
 
 PROGRAM = Path(__file__).with_name("mesh_program.py")
 CONFIG = tiny_config(layers=1, heads=8, kv_heads=4, vocabulary=260)
@@ -94,6 +96,24 @@ def test_build_in_parts_on_several_devices_computes_what_one_does(
     assert (int(found["devices"]), int(found["local"]), bool(found["collectives"])) == (devices, devices, True)
     same(found, alone[precision], precision)
     np.testing.assert_array_equal(found["elsewhere"], alone[precision]["decoded"])
+
+
+def test_confined_process_spreads_a_build_over_its_devices(
+    folder: Path, builds: dict[str, Build], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last time with the programs that were compiled before."""
+    answers = []
+    for devices in (1, 4, 4):
+        monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
+        host = KernelHost(Order(folder, builds["f32"].id, compiled=tmp_path))
+        host.load()
+        try:
+            assert host.about["devices"] == devices
+            answers.append(host.complete("hello", max_tokens=9).tokens)
+        finally:
+            host.close()
+    assert len(answers[0]) > 1
+    assert answers[0] == answers[1] == answers[2]
 
 
 def test_build_in_parts_on_two_processes_computes_what_one_device_does(

@@ -39,11 +39,13 @@ def tiny_config(**changes: Any) -> TransformerConfig:
     return replace(CONFIG, **changes)
 
 
-def tiny_tokenizer() -> bytes:
+def tiny_tokenizer(vocabulary: int = CONFIG.vocabulary) -> bytes:
+    """Behind the bytes, control tokens that nothing is written with."""
+    unused = tuple(f"<|unused{number}|>" for number in range(vocabulary - CONFIG.vocabulary))
     return BytePairs(
         kind="byte-bpe",
-        pieces=(*_CONTROLS, *_byte_alphabet()),
-        types=(CONTROL,) * len(_CONTROLS) + (NORMAL,) * 256,
+        pieces=(*_CONTROLS, *_byte_alphabet(), *unused),
+        types=(CONTROL,) * len(_CONTROLS) + (NORMAL,) * 256 + (CONTROL,) * len(unused),
         merges=(),
         pattern=None,
         digits=False,
@@ -84,5 +86,5 @@ def tiny_weights(config: TransformerConfig = CONFIG, seed: int = 1) -> dict[str,
 
 def tiny_blueprint(config: TransformerConfig = CONFIG, seed: int = 1) -> Blueprint:
     weights = tiny_weights(config, seed)
-    made = decoder_blueprint(config, weights, "tiny", "Apache-2.0", tiny_tokenizer(), TEMPLATE)
+    made = decoder_blueprint(config, weights, "tiny", "Apache-2.0", tiny_tokenizer(config.vocabulary), TEMPLATE)
     return replace(made, tolerance=Tolerance(100_000))  # its logits are small, so rounding and int8 count for more

@@ -6,29 +6,20 @@ Keep the imports complete: afterwards no module can be loaded any more.
 
 from __future__ import annotations
 
-import codecs
-import contextlib
 import os
 import queue
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..builders.export import export_program, specs
-from ..bundle.audit import audit
 from ..bundle.limits import Limits
 from ..bundle.loader import Bundle
-from ..bundle.manifest import Build, Tensor
+from ..bundle.manifest import Build
 from ..engine.batcher import Event, Finished, Metered
 from ..engine.chat import Message
 from ..engine.model import Model
@@ -39,6 +30,7 @@ from ..errors import InvalidRequest, KernelError
 from .confine import confine
 from .frames import pack_arrays, read_frame, unpack_arrays, write_frame
 from .process import CONFINED
+from .warm_up import warm_up
 
 __all__ = ["main"]
 
@@ -105,6 +97,7 @@ def main() -> None:
                 "precision": build.precision,
                 "memory_bytes": model.runtime.memory_bytes,
                 "device": device_name(),
+                "devices": len(model.runtime.placement.devices),
                 "enforced": enforced,
             }
         }
@@ -115,7 +108,7 @@ def main() -> None:
 def _start(order: dict[str, Any], output: _Output) -> tuple[Model, list[str]]:
     enforced: list[str] = []
     cache = _ParentCache(output)
-    _warm_up()
+    warm_up()
 
     def give_up_rights(bundle: Bundle, build: Build) -> None:
         if order["compiled"] is not None:
@@ -138,35 +131,6 @@ def _start(order: dict[str, Any], output: _Output) -> tuple[Model, list[str]]:
         progress=lambda step: output.send({"progress": [step.phase, step.done, step.total]}),
     )
     return model, enforced
-
-
-def _warm_up() -> None:
-    """Uses everything once that loads modules when it is first used."""
-    tensor = (Tensor("x", "f32", (4, 4)),)
-    made = export_program(lambda x: (jnp.tanh(x @ x),), specs(tensor))
-    exported = audit(made.data, tensor, tensor, Limits(), "warm-up")
-    compiled = jax.jit(exported.call, donate_argnums=(0,)).lower(*specs(tensor)).compile()
-    from jax.experimental import serialize_executable
-
-    data, in_tree, out_tree = serialize_executable.serialize(compiled)
-    again = serialize_executable.deserialize_and_load(data, in_tree, out_tree)
-    np.asarray(again(jnp.asarray(np.array(np.ones((4, 4), np.float32))))[0])
-    for dtype, result in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float32), (jnp.int8, jnp.int32)):
-        # the compiler's matrix library looks at the processor when it first meets a product worth its while
-        rows, weight = jnp.ones((4, 64), dtype), jnp.ones((64, 64), dtype)
-        contract = (((1,), (1,)), ((), ()))
-        np.asarray(
-            jax.jit(partial(lax.dot_general, dimension_numbers=contract, preferred_element_type=result))(rows, weight)
-        )
-    for codec in ("ascii", "utf-8", "latin-1", "unicode-escape", "raw-unicode-escape"):
-        codecs.lookup(codec)
-    environment = ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"])
-    for text in (
-        "{% for x in y %}{{ x | upper | trim | tojson }}{% break %}{% endfor %}{{ 'a' ~ 1.5 }}",
-        "{{ 1 / 0 }}",
-    ):
-        with contextlib.suppress(ZeroDivisionError):
-            environment.from_string(text).render(y=["\u00e9", 2])
 
 
 class _Server:

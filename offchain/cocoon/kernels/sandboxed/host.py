@@ -106,7 +106,8 @@ class KernelHost:
     @property
     def about(self) -> dict[str, Any]:
         """`model_id` and `build` (hex), `kind`, `slots`, `capacity`, `precision`, `memory_bytes`, `device`, how many
-        numbers it makes of a text (`text_width`) and what is `enforced` on the process. Raises NotLoaded.
+        `devices` it is spread over, how many numbers it makes of a text (`text_width`) and what is `enforced` on the
+        process. Raises NotLoaded.
         """
         if self._process is None:
             raise NotLoaded("call load() first")
