@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote as url_quote
 from urllib.parse import urlsplit
@@ -56,6 +56,10 @@ def pcs_server(collateral: Collateral) -> Iterator[PcsServer]:
             time.sleep(served.slow_sec)
             path = urlsplit(self.path).path
             answer = None if path in served.broken else served.answer(path)
+            with suppress(ConnectionError):  # whoever found it too slow has hung up
+                self.reply(answer)
+
+        def reply(self, answer: tuple[bytes, dict[str, str]] | None) -> None:
             if answer is None:
                 self.send_error(404)
                 return
