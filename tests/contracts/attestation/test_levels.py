@@ -15,7 +15,7 @@ from cocoon.wire.attestation import TcbStoreIdentity
 from cocoon_sandbox.ledger import GetterFailed
 from cocoon_sandbox.message import state_init
 
-SGX, TDX = bytes(range(120, 136)), bytes((200, 0, *range(201, 215)))
+SGX, TDX = bytes(range(120, 136)), bytes((200, 0, *range(202, 216)))  # both odd at the end: each bit counts
 ZEROS, ONES = bytes(16), bytes([255] * 16)
 PCE_SVN = 11
 HIGH, LOW = 0, list(TcbStatus).index(TcbStatus.SW_HARDENING_NEEDED)
