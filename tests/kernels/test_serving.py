@@ -13,7 +13,7 @@ import pytest
 from cocoon.agent.engine_kernel import EngineKernel
 from cocoon.agent.errors import SetupError
 from cocoon.agent.main import load_kernel
-from cocoon.kernels.bundle.loader import model_id_of
+from cocoon.kernels.bundle.loader import read_manifest
 from cocoon.kernels.errors import RequestError
 
 
@@ -28,7 +28,7 @@ def kernel(tiny_bundle: Path) -> Iterator[EngineKernel]:
 
 
 def test_kernel_by_a_bundles_folder_is_served_from_its_own_process(tiny_bundle: Path, kernel: EngineKernel) -> None:
-    assert kernel.model_id == model_id_of(tiny_bundle)
+    assert kernel.model_id == read_manifest(tiny_bundle).model_id
     request = {"prompt": "hello " * 8, "temperature": 1, "seed": 3}
     first, second = (kernel.complete(request, max_tokens=4, cancel=threading.Event(), owner="escrow") for _ in range(2))
     assert first.body == second.body
@@ -36,7 +36,7 @@ def test_kernel_by_a_bundles_folder_is_served_from_its_own_process(tiny_bundle: 
 
 
 VALUES: list[Any] = [
-    None, True, 0, 1, -1, 2**31, 2**64, 2**200, 0.5, -0.5, 1e308, float("inf"), float("nan"), "", "x", "\ud800", "\0",
+    None, True, 0, 1, -1, 2**31, 2**64, 2**200, 10**400, 0.5, -0.5, 1e308, float("inf"), float("nan"), "", "x", "\ud800", "\0",
     "<|im_end|>", "é" * 300, "x" * 5000, [], ["stop"], [""], ["x"] * 17, [None], [[]], {}, {"role": "user"},
     [{"role": "user", "content": "hello"}], [{"role": "system", "content": "\ufdd0"}],
     [{"role": "assistant", "content": "x" * 400}], [{"role": "tool", "content": "x"}],

@@ -151,6 +151,19 @@ async def test_agent_whose_kernel_breaks_down_tries_again(world: World, tmp_path
     assert world.kernel.runs == 3
 
 
+async def test_agent_rejects_what_its_kernel_stumbles_over(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tried until its deadline, it would be paid for out of the bond."""
+
+    def stumble(_request: object) -> int:
+        raise OverflowError
+
+    monkeypatch.setattr(world.kernel, "count_tokens", stumble)
+    world.post()
+    assert (await _serve(world, tmp_path)).outcome == Outcome.REJECTED
+
+
 async def test_agent_started_after_the_job_expired_takes_note(world: World, tmp_path: Path) -> None:
     world.post()
     world.ledger.advance(3600 + 61)

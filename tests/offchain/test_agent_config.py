@@ -212,6 +212,7 @@ def test_engine_kernel_translates_requests() -> None:
     {"prompt": "x", "n": 2},
     {"prompt": "x", "max_tokens": 0}, {"prompt": "x", "max_tokens": True}, {"prompt": "x", "max_tokens": "9"},
     {"prompt": "x", "temperature": "hot"}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "temperature": 1e999},
+    {"prompt": "x", "temperature": 10**400}, {"prompt": "x", "top_p": 10**400},
     {"prompt": "x", "top_p": 0}, {"prompt": "x", "seed": 1.5}, {"prompt": "x", "seed": -1},
     {"prompt": "x", "stop": [1]}, {"prompt": "x", "top_k": -1}, {"prompt": "x", "top_k": 1.0},
 ])  # fmt: skip

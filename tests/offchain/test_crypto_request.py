@@ -91,13 +91,14 @@ def test_request_sizes_are_padded_to_powers_of_two() -> None:
 @pytest.mark.parametrize("text", [
     b"[]", b"1", b"", b"{", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\\ud800"}', b"\xff", b'{"a":' + b"9" * 5000 + b"}",
     b'{"a":' * 100000, b"{} {}",
+    b'{"a":18446744073709551616}', b'{"a":-18446744073709551616}', b'{"a":1e400}', b'{"a":1e20}',
 ])  # fmt: skip
 def test_request_object_that_is_not_strict_json_is_malformed(text: bytes) -> None:
     with pytest.raises(PayloadMalformed):
         decode_object(text)
 
 
-@pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": b""}, {"a": "\ud800"}, {1: 2, "1": 3}])
+@pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": b""}, {"a": "\ud800"}, {1: 2, "1": 3}, {"a": 1 << 64}])
 def test_request_object_that_is_not_json_is_not_sent(body: dict[str, Any]) -> None:
     with pytest.raises(PayloadMalformed):
         encode_object(body)
@@ -112,7 +113,10 @@ def test_request_plaintext_with_other_framing_is_malformed() -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(1 - (1 << 64), (1 << 64) - 1)
+    | st.text(st.characters(codec="utf-8"), max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), inner, max_size=4)

@@ -14,6 +14,7 @@ from cocoon.agent.serving import StreamSettings
 from cocoon.bench.null_kernel import NullKernel
 from cocoon.client.stream import Delta, FastChannel, StreamRefused, StreamStalled
 from cocoon.crypto.statements import verify_close, verify_voucher
+from cocoon.kernels.errors import InvalidRequest, PromptTooLong
 from cocoon.stream.frames import CloseSigned
 from cocoon.stream.pricing import stream_price
 from cocoon.stream.receipts import extend_chain, receipt_hash
@@ -293,3 +294,38 @@ def test_pieces_of_a_token_are_events_of_the_kernel() -> None:
     NullKernel().run(["a", "b"], 1, 1, told.append)
     assert Piece("a") in told
     assert Piece("b") not in told
+
+
+class Raising(NullKernel):
+    """Refuses, or breaks, as it begins."""
+
+    def start(self, request: dict[str, Any], *given: Any, **named: Any) -> Any:
+        match request["prompt"]:
+            case "wrong":
+                raise InvalidRequest("wrong")
+            case "long":
+                raise PromptTooLong(9, 8)
+            case "broken":
+                raise OverflowError
+        return super().start(request, *given, **named)
+
+
+@pytest.mark.parametrize("kernel", [Raising], indirect=True)
+async def test_stream_that_the_kernel_does_not_begin_ends_alone(pair: Pair) -> None:
+    """The connection, and with it every other stream, outlives it."""
+    fast = await pair.connect()
+    for prompt, reason in (("wrong", "malformed"), ("long", "too_long"), ("broken", "kernel_failed")):
+        with pytest.raises(StreamRefused) as caught:
+            await collect(fast, prompt)
+        assert caught.value.reason == reason
+    assert (await collect(fast, "one two three"))[0] == "three two one"
+
+
+async def test_stream_that_finds_a_fault_of_the_workers_ends_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = await pair.connect()
+    with monkeypatch.context() as patched:
+        patched.setattr(pair.stage.signer, "decrypt", lambda *_given: 1 // 0)
+        with pytest.raises(StreamRefused) as caught:
+            await collect(fast, "one two three")
+        assert caught.value.reason == "worker_failed"
+    assert (await collect(fast, "one two three"))[0] == "three two one"

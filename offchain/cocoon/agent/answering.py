@@ -164,7 +164,10 @@ class Answering:
             owner = self._channel.signed.escrow.hash_part.hex()
             self._events.clear()
             start = partial(self._desk.kernel.start, body, metering, self._told, max_tokens=most, owner=owner)
-            self._run = start() if self._desk.kernel.ready else await asyncio.to_thread(start)
+            try:
+                self._run = start() if self._desk.kernel.ready else await asyncio.to_thread(start)
+            except Exception as error:
+                raise _rejected(error) from error
             if self._cancelled:
                 self._run.cancel()
             event = await self._event()
@@ -186,14 +189,8 @@ class Answering:
                 return event
             case Ended():
                 return None
-            case PromptTooLong():
-                raise StreamRejected("too_long", str(event)) from event
-            case EngineBusy():
-                raise StreamRejected("busy", str(event)) from event
-            case RequestError():
-                raise StreamRejected("malformed", str(event)) from event
             case Exception():
-                raise StreamRejected("kernel_failed", "the kernel failed; try again, or another worker") from event
+                raise _rejected(event) from event
         raise StreamRejected("kernel_failed", "the kernel began with its answer")
 
     # ---- at work ----
@@ -217,7 +214,7 @@ class Answering:
                     await self._flush()
                     return event
                 case Exception():
-                    raise StreamRejected("kernel_failed", "the kernel failed; try again, or another worker") from event
+                    raise _rejected(event) from event
 
     async def _extend(self) -> None:
         """Allows more tokens if they are paid for; where none are left, waits for money."""
@@ -337,6 +334,18 @@ class Answering:
                 return await self._event()
         except TimeoutError:
             return None
+
+
+def _rejected(error: Exception) -> StreamRejected:
+    """Why a kernel gives no answer, as the client is told: whether the request is at fault, or anything else."""
+    match error:
+        case PromptTooLong():
+            return StreamRejected("too_long", str(error))
+        case EngineBusy():
+            return StreamRejected("busy", str(error))
+        case RequestError():
+            return StreamRejected("malformed", str(error))
+    return StreamRejected("kernel_failed", "the kernel failed; try again, or another worker")
 
 
 def _read(request: Request) -> tuple[dict[str, Any], int]:

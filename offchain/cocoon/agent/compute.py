@@ -79,8 +79,7 @@ async def compute(
     if int.from_bytes(kernel.model_id, "big") != binding.model_id:
         raise Refused(RejectReason.UNKNOWN_MODEL, "the channel is for a model this agent does not run")
     try:
-        prompt_tokens = await asyncio.to_thread(kernel.count_tokens, request.body)
-        asked = kernel.asked_tokens(request.body)
+        prompt_tokens, asked = await asyncio.to_thread(_examined, kernel, request)
         asked = limits.default_tokens if asked is None else asked
         if price(Usage(prompt_tokens, 0, min(1, asked)), terms) > max_fee_nano:
             raise Refused(RejectReason.FEE_TOO_LOW, f"{max_fee_nano} nanoTON do not pay for the prompt and one token")
@@ -100,6 +99,16 @@ async def compute(
         raise KernelFailure(f"the kernel broke down: {type(error).__name__}") from error
     usage = Usage(result.prompt_tokens - result.cached_tokens, result.cached_tokens, result.completion_tokens)
     return Answered(_seal(result, usage, key), usage, min(price(usage, terms), max_fee_nano))
+
+
+def _examined(kernel: Kernel, request: Request) -> tuple[int, int | None]:
+    """Tokens of the prompt, and those asked for. A request that a kernel stumbles over is refused: it would again, and a
+    job tried until its deadline has passed is paid for out of the bond.
+    """
+    try:
+        return kernel.count_tokens(request.body), kernel.asked_tokens(request.body)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise Refused(RejectReason.MALFORMED, type(error).__name__) from error
 
 
 async def _run(kernel: Kernel, request: Request, max_tokens: int, seconds: float, owner: str | None) -> Result:

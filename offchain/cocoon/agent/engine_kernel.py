@@ -153,4 +153,7 @@ def _sampling(request: dict[str, Any]) -> Sampling:
         raise InvalidRequest("temperature and top_p are numbers")
     if type(seed) is not int or type(top_k) is not int:
         raise InvalidRequest("seed and top_k are integers")
-    return Sampling(float(temperature), float(top_p), seed, top_k)
+    try:
+        return Sampling(float(temperature), float(top_p), seed, top_k)
+    except OverflowError as error:
+        raise InvalidRequest("temperature is between 0 and 10, top_p between 0 and 1") from error

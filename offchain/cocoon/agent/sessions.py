@@ -138,6 +138,11 @@ class ServedSession:
         except (ChainError, SignerError) as error:
             _log.warning("a stream failed: %s", error)
             await self.send(Fail(stream, pack_reason("worker_failed", "the worker is in trouble; try another one")))
+        except (ConnectionError, JournalError):
+            raise  # the connection's end, and the agent's
+        except Exception:  # noqa: BLE001 - a fault of ours, found by one request, must not end the streams beside it
+            _log.exception("a stream failed")
+            await self.send(Fail(stream, pack_reason("worker_failed", "the worker is in trouble; try another one")))
         finally:
             self._running.pop(stream, None)
             self._channel.drop(entry)

@@ -7,6 +7,7 @@ observer the order of magnitude of a message and nothing more.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 from .errors import PayloadMalformed, PayloadTooLarge
@@ -15,6 +16,7 @@ __all__ = ["MAX_PADDED_BYTES", "decode_object", "encode_object", "pack", "padded
 
 MAX_PADDED_BYTES = 1 << 16
 _LENGTH_BYTES = 4
+_GREATEST = 1 << 64  # of a number's magnitude: whoever computes with greater ones is led into overflows
 
 
 def padded_size(length: int, *, least: int) -> int:
@@ -50,18 +52,28 @@ def unpack(plaintext: bytes, *, header_bytes: int, least: int) -> tuple[bytes, d
 
 
 def encode_object(body: dict[str, Any]) -> bytes:
-    """Compact JSON with sorted keys, in UTF-8. PayloadMalformed for what JSON or UTF-8 can't express."""
+    """Compact JSON with sorted keys, in UTF-8. PayloadMalformed for what `decode_object` would not take."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-        return text.encode()
+        encoded = text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise PayloadMalformed(f"can't be sent as JSON: {error}") from error
+    decode_object(encoded)
+    return encoded
 
 
 def decode_object(data: bytes) -> dict[str, Any]:
-    """One JSON object. PayloadMalformed for anything else, repeated names, NaN, or text that is not Unicode."""
+    """One JSON object. PayloadMalformed for anything else, repeated names, text that is not Unicode, NaN, and numbers
+    of 64 bits or more.
+    """
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_fraction,
+        )
         json.dumps(value, ensure_ascii=False).encode()  # escaped lone surrogates pass json.loads and nothing after it
     except (ValueError, RecursionError) as error:
         raise PayloadMalformed(f"not a JSON object: {error}") from error
@@ -75,6 +87,20 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise ValueError("a name occurs twice")
     return made
+
+
+def _integer(digits: str) -> int:
+    value = int(digits)
+    if abs(value) >= _GREATEST:
+        raise ValueError("a number has 64 bits or more")
+    return value
+
+
+def _fraction(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value) or abs(value) >= _GREATEST:
+        raise ValueError("a number has 64 bits or more")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

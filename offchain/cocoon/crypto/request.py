@@ -26,6 +26,7 @@ __all__ = [
     "SECRET_BYTES",
     "Request",
     "RequestBinding",
+    "check_sendable",
     "parse_request",
     "request_ciphertext",
     "request_digest",
@@ -75,6 +76,11 @@ def seal_bytes(body: dict[str, Any], *, to: HpkePublicKey, binding: RequestBindi
     """`seal_request` for a request that travels as bytes; its digest is the hash of the cell it would be."""
     secret = secrets.token_bytes(SECRET_BYTES)
     return to.encrypt(pack(secret, body, least=_LEAST_BYTES), binding.info), secret
+
+
+def check_sendable(body: dict[str, Any]) -> None:
+    """Raises what sealing this request would."""
+    pack(bytes(SECRET_BYTES), body, least=_LEAST_BYTES)
 
 
 def request_digest(request: Cell) -> int:

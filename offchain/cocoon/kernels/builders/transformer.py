@@ -251,10 +251,12 @@ def _attend(query: Array, keys: Array, values: Array, first: Array, visible: Arr
         higher = jnp.maximum(high, jnp.max(scores, axis=-1, keepdims=True))
         weights = jnp.exp(scores - higher)
         fade = jnp.exp(high - higher)
+        # What no row may see is somebody else's, or rubbish: were it not finite, 0 times it would not be 0.
+        seen = jnp.where(jnp.any(inside, axis=1)[:, :, None], here[1], 0.0)
         return (
             higher,
             total * fade + jnp.sum(weights, axis=-1, keepdims=True),
-            mixed * fade + _product(weights, here[1]),
+            mixed * fade + _product(weights, seen),
         )
 
     # Starting inside the loop keeps the cache from being read outside of it, which would cost a copy of it.
