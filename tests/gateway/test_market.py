@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from scripted import MODEL
+from market_world import ledger_world, make_market
+from protocol_world import MODEL as MODEL_IN_WORLD
+from protocol_world import TERMS as PRICES
+from scripted import MODEL, TON, make_proof, until
 from workers_in_test import finished, market
 
+from cocoon.client.channel import Channel
+from cocoon.client.evidence import Equivocated, Evidence, EvidenceRefused, Slashed, keep_evidence, unsent_evidence
+from cocoon.client.store import ClientStore, StoredChannel
 from cocoon.client.stream import Delta as Piece
 from cocoon.client.stream import StreamLied, StreamRefused, StreamStalled
+from cocoon.crypto.usage import Usage
+from cocoon.errors import ChainUnavailable, WalletError
 from cocoon.gateway.backend import Delta, Finished
 from cocoon.gateway.errors import BackendFailed, NoWorker, RequestRefused
+from cocoon.gateway.facts import WorkerFacts
 from cocoon.gateway.market import Market
+from cocoon.gateway.reporting import Reporter
+from cocoon.wire.blob import bytes_to_cell
+from cocoon.wire.worker import WorkerStatus
+from cocoon_sandbox.ledger import Ledger
 
 BODY = {"prompt": "one two", "max_tokens": 10}
 SAID = [Piece("a", 1), Piece("b", 1), finished()]
@@ -137,3 +155,117 @@ async def test_quote_covers_every_worker_that_may_be_asked() -> None:
     quoted = made.quote(BODY, MODEL)
     assert quoted >= made.quote({**BODY, "max_tokens": 9}, MODEL) + 4000
     assert [entry.names for entry in made.models()] == [("m", MODEL)]
+
+
+# ---- a worker that signed two receipts with one number ----
+
+
+def evidence(store: ClientStore) -> tuple[Channel, Evidence]:
+    """Two receipts of one number over a channel of `store`."""
+    first = make_proof(Usage(4, 0, 2))
+    second = replace(first.signed, receipt=replace(first.signed.receipt, request_digest=99))
+    stored = StoredChannel(first.channel.escrow, first.registry, first.worker, 1, b"\5" * 32)
+    client = SimpleNamespace(store=store)
+    return Channel(client, stored), Evidence(stored, first.session_key, first.signed, second)  # type: ignore[arg-type]
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, *answers: Exception | Slashed) -> list[int]:
+    """Reports end like this, one after another; the last goes on. How many there were, as a list that grows."""
+    asked: list[int] = []
+
+    async def report(*_: object, session_key: int) -> Slashed:
+        asked.append(session_key)
+        said = answers[min(len(asked), len(answers)) - 1]
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    monkeypatch.setattr(Channel, "report_equivocation", report)
+    return asked
+
+
+AWAY, SLASHED = ChainUnavailable("the lite server is gone"), Slashed(10, 2, ())
+
+
+async def test_report_that_does_not_get_through_is_tried_until_the_chain_has_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = answering(monkeypatch, WalletError("too little money"), AWAY)
+    reporter, (channel, found) = Reporter(enabled=True, retry_sec=0), evidence(ClientStore())
+    reporter.report(0, channel, found)
+    await until(lambda: len(asked) > 70)
+    assert reporter.reported == set()
+    last = answering(monkeypatch, SLASHED)
+    reporter.report(0, channel, found)  # it is under way
+    await until(lambda: not reporter._tasks)
+    assert (len(last), reporter.reported) == (1, {0})
+
+
+async def test_report_refused_by_the_chain_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(monkeypatch, EvidenceRefused("slashed before"))
+    reporter, (channel, found) = Reporter(enabled=True, retry_sec=0), evidence(ClientStore())
+    for _ in range(2):
+        reporter.report(0, channel, found)
+        await until(lambda: not reporter._tasks)
+    assert (len(asked), reporter.reported) == (1, {0})
+
+
+async def test_evidence_that_was_not_reported_is_on_the_disk_and_taken_up_by_the_next_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = answering(monkeypatch, AWAY, SLASHED)
+    reporter = Reporter(enabled=True, retry_sec=60)
+    with ClientStore(tmp_path / "client.sqlite") as store:
+        channel, found = evidence(store)
+        reporter.report(0, channel, found)
+        assert unsent_evidence(store) == [found]  # before anything is sent
+        await until(lambda: bool(asked))
+        await reporter.close()
+    assert reporter.reported == set()
+    workers = {found.channel.worker.to_str(is_user_friendly=False): 0}
+    again = Reporter(enabled=True)
+    with ClientStore(tmp_path / "client.sqlite") as store:
+        again.resume(SimpleNamespace(store=store), workers)  # type: ignore[arg-type]
+        await until(lambda: not again._tasks)
+    assert (asked, again.reported) == ([found.session_key] * 2, {0})
+
+
+async def test_evidence_of_a_channel_that_is_forgotten_slashes_the_worker_after_a_restart(ledger: Ledger) -> None:
+    """Over the contracts: the row is all that is left of the channel, and is settled by the chain's word."""
+    made = make_market(ledger, await ledger_world(ledger))
+    world, store = made.world, made.client.store
+    channel = await made.client.open(0, deposit=TON, model_id=MODEL_IN_WORLD, term=86400, max_prices=PRICES)
+    state, signed = await world.agent.escrow(channel.address)
+    first, second = (
+        world.agent.sign_receipt(signed, state, bytes_to_cell(text), fee_nano=10, usage=Usage(1, 0, 1))
+        for text in (b"a", b"b")
+    )
+    assert state.binding is not None
+    keep_evidence(store, Evidence(channel.stored, state.binding.keys.session_key, first, second))
+    store.forget_channel(channel.address)
+    workers = {world.agent.address.to_str(is_user_friendly=False): 0}
+    made.reporter.resume(made.client, {})  # a worker that is gone has no stake
+    made.reporter.resume(made.client, workers)
+    await until(lambda: not made.reporter._tasks, seconds=20)
+    assert made.reporter.reported == {0}
+    assert unsent_evidence(store) == []
+    facts = await made.watcher.refresh()
+    assert facts.workers[0].state.status == WorkerStatus.JAILED
+
+
+async def test_run_with_a_worker_caught_while_connecting_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(monkeypatch, SLASHED)
+    made, pool = market({0: SAID, 1: SAID})
+    use, (channel, found) = pool.use, evidence(ClientStore())
+
+    @asynccontextmanager
+    async def caught(worker: WorkerFacts, model_id: int, *, need_nano: int) -> AsyncIterator[Any]:
+        if worker.index == 0:
+            raise Equivocated(channel, found)
+        async with use(worker, model_id, need_nano=need_nano) as lease:
+            yield lease
+
+    pool.use = caught  # type: ignore[method-assign]
+    assert (await answer(made))[1] == [1, 1]
+    await until(lambda: not made._reporter._tasks)
+    assert (made.reported, pool.retired, asked) == ({0}, [0], [found.session_key])

@@ -147,6 +147,7 @@ async def test_models_list_has_live_prices_and_workers() -> None:
     ("asked", "param"),
     [
         ({"logprobs": True}, "logprobs"), ({"frequency_penalty": 1.0}, "frequency_penalty"),
+        ({"reasoning_effort": "high"}, "reasoning_effort"), ({"extra_body": {"min_p": 0.1}}, "min_p"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"temperature": 3}, "temperature"), ({"max_tokens": 0}, "max_tokens"), ({"n": 99}, "n"),

@@ -47,7 +47,7 @@ async def test_public_facts_need_no_key_and_the_owners_affairs_do() -> None:
     "headers",
     [
         {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"},
-        {"Host": "evil.example"}, {"Origin": "null"},
+        {"Host": "evil.example"}, {"Origin": "null"}, {"Host": "[::1"},
     ],
 )  # fmt: skip
 async def test_page_with_its_own_key_serves_no_other_site(headers: dict[str, str]) -> None:

@@ -113,6 +113,29 @@ async def test_use_sets_money_aside_until_it_is_sent(bench: Bench) -> None:
     assert lease.held.available_nano == TON // 2
 
 
+async def test_requests_at_once_never_promise_more_than_the_deposit(bench: Bench) -> None:
+    """Each is sent at its leave, as the market does it; what the deposit does not hold is topped up or refused."""
+    worker, need = await bench.worker(), TON // 5
+    both = asyncio.Barrier(5)
+
+    async def ask() -> bool:
+        try:
+            async with bench.pool.use(worker, MODEL, need_nano=need) as lease:
+                await asyncio.sleep(0.01)  # the others have found the channel by now
+                wire = bench.wires[0]
+                assert wire.available_nano >= need  # or the connection refuses it: StreamRefused deposit
+                lease.sent()
+                wire.promised += need
+                await both.wait()
+                return True
+        except PoolExhausted:
+            return False
+
+    assert sorted(await asyncio.gather(*(ask() for _ in range(6)))) == [False, *[True] * 5]
+    (held,) = bench.pool.channels
+    assert (held.deposit_nano, held.reserved_nano, held.streams) == (TON, 0, 0)
+
+
 async def test_use_with_too_little_left_tops_up_and_stops_at_the_owners_limit(bench: Bench) -> None:
     worker = await bench.worker()
     async with bench.pool.use(worker, MODEL, need_nano=1000):
@@ -125,6 +148,21 @@ async def test_use_with_too_little_left_tops_up_and_stops_at_the_owners_limit(be
     with pytest.raises(PoolExhausted, match="owner allows"):
         async with bench.pool.use(worker, MODEL, need_nano=TON // 2):
             pytest.fail("there was no room")
+
+
+async def test_top_up_under_way_counts_as_locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or two channels topped up at once would lock more than the owner allows."""
+    seen: list[int] = []
+    top_up = Channel.top_up
+
+    async def watched(channel: Channel, nano: int) -> Any:
+        seen.append(bench.pool.locked_nano)
+        return await top_up(channel, nano)
+
+    monkeypatch.setattr(Channel, "top_up", watched)
+    worker = await bench.worker()
+    async with bench.pool.use(worker, MODEL, need_nano=TON // 2), bench.pool.use(worker, MODEL, need_nano=1):
+        assert seen == [TON * 3 // 4] == [bench.pool.locked_nano]
 
 
 async def test_maintain_tops_up_ahead_and_stops_quietly_at_the_owners_limit(bench: Bench) -> None:
@@ -177,6 +215,7 @@ async def test_use_given_up_while_opening_leaves_no_money_behind(bench: Bench) -
     await bench.pool.close()  # waits for what had begun
     assert [held.deposit_nano for held in bench.pool.channels] == [TON // 2]
     assert bench.pool.locked_nano == TON // 2
+    assert [(held.reserved_nano, held.streams) for held in bench.pool.channels] == [(0, 0)]
 
 
 async def test_use_after_the_workers_restart_rebinds_the_channel(bench: Bench) -> None:

@@ -13,7 +13,9 @@ from scripted import EMBEDDER, NAME, TERMS, ScriptedBackend
 
 from cocoon.crypto.usage import Usage, price
 from cocoon.gateway.backend import Delta, Finished
+from cocoon.gateway.context import HttpLimits
 from cocoon.gateway.errors import BackendFailed, PoolExhausted
+from cocoon.gateway.estimate import most_usage
 from cocoon.gateway.receipts import Proof
 from cocoon.gateway.verify import check_offline
 from cocoon.sdk import AsyncClient, BatchDone, BatchInvalid, read_batch, run_batch
@@ -117,6 +119,49 @@ async def test_batch_never_spends_more_than_its_budget_and_goes_on_later(tmp_pat
     assert done.failed == 0
     again = await run(ScriptedBackend(), tmp_path, lines)
     assert again.before + again.answered == 20
+
+
+async def test_batch_counts_answers_that_another_part_of_their_request_made_useless(tmp_path: Path) -> None:
+    class Paid(ScriptedBackend):
+        nano = 0
+
+        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+            if "bad" in body["input"]:
+                await asyncio.sleep(0.01)  # the others are done by now
+                raise BackendFailed("worker 3 broke off", spent_nano=5)
+            async for event in super().run(body, model_id, max_fee=max_fee):
+                if isinstance(event, Finished):
+                    self.nano += event.fee_nano
+                yield event
+
+    asked = {"model": EMBEDDER, "input": ["x"] * 31 + ["bad"]}
+    lines = [{"custom_id": str(n), "method": "POST", "url": EMBED, "body": asked} for n in range(20)]
+    backend = Paid()
+    most = sum(price(most_usage({"input": texts}), TERMS) for texts in [["x"] * 8] * 3 + [[*["x"] * 7, "bad"]])
+    done = await run(backend, tmp_path, lines, budget_nano=most + 60_000, at_once=2)
+    assert "budget" in str(done.stopped)
+    assert done.failed > 1
+    assert done.spent_nano == backend.nano + 5 * done.failed <= most + 60_000
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+async def test_batch_counts_what_answers_that_take_too_long_have_cost(spoken: bool, tmp_path: Path) -> None:
+    class Slow(ScriptedBackend):
+        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+            self.bodies.append(body)
+            if spoken:
+                yield Delta("a", 1, 60_000, 3)
+            await asyncio.sleep(9)
+
+    backend = Slow()
+    items = read_batch(write(tmp_path / "in.jsonl", [line(str(n)) for n in range(20)]))
+    each = 60_000 if spoken else price(most_usage({**items[0].body, "max_tokens": 0}), TERMS)
+    most = price(most_usage(items[0].body), TERMS)
+    done = await run_batch(
+        AsyncClient(backend, HttpLimits(request_sec=0.02)), items, tmp_path / "out.jsonl", budget_nano=most + 2 * each
+    )
+    assert (done.failed, done.spent_nano, len(backend.bodies)) == (3, 3 * each, 3)
+    assert "budget" in str(done.stopped)
 
 
 async def test_batch_without_workers_or_money_stops_and_marks_nothing_as_failed(tmp_path: Path) -> None:

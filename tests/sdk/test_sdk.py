@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from scripted import EMBEDDER, MODEL, NAME, TERMS, ScriptedBackend
 
 import cocoon
 from cocoon.crypto.usage import Usage, price
+from cocoon.gateway.backend import Delta, Finished
 from cocoon.gateway.errors import BackendFailed, NoWorker
 from cocoon.sdk import AnswerFailed, AsyncClient, BlockingStream, Client, RequestInvalid, TextStream, TooDear
 
@@ -58,6 +60,42 @@ async def test_vectors_that_are_none_are_refused_with_what_they_cost() -> None:
     with pytest.raises(AnswerFailed, match="no embeddings") as failed:
         await AsyncClient(ScriptedBackend(vectors=["AADAfw=="])).embed(["a"], model=EMBEDDER)
     assert failed.value.spent_nano > 0
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_part_that_fails_for_nothing_is_asked_once_more(failures: int) -> None:
+    class Busy(ScriptedBackend):
+        left = failures
+
+        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+            if "bad" in body["input"] and self.left:
+                self.left -= 1
+                self.bodies.append(body)
+                raise NoWorker("no worker answered: worker 3: busy")
+            async for event in super().run(body, model_id, max_fee=max_fee):
+                yield event
+
+    backend = Busy()
+    found = AsyncClient(backend).embed(["x"] * 8 + ["bad"], model=EMBEDDER)
+    if failures == 1:
+        assert len((await found).vectors) == 9
+    else:
+        with pytest.raises(NoWorker, match="busy"):
+            await found
+    assert len(backend.bodies) == 3
+
+
+async def test_vectors_that_are_lost_with_another_part_are_counted() -> None:
+    class Broken(ScriptedBackend):
+        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+            if "bad" in body["input"]:
+                raise BackendFailed("worker 3 broke off", spent_nano=5)
+            async for event in super().run(body, model_id, max_fee=max_fee):
+                yield event
+
+    with pytest.raises(BackendFailed, match="broke off") as failed:
+        await AsyncClient(Broken()).embed(["x"] * 8 + ["bad"], model=EMBEDDER)
+    assert failed.value.spent_nano == price(Usage(16, 0, 0, b""), TERMS) + 5
 
 
 @pytest.mark.parametrize(("options", "said"), [

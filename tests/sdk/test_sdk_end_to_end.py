@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import cocoon
 from cocoon.cli import main
 from cocoon.demo.stage import Stage
+from cocoon.gateway.backend import Delta, Finished
 from cocoon.gateway.sandbox import staged_worker
 from cocoon.gateway.verify import check_on_chain
 from cocoon_sandbox.executor import Executor
@@ -32,6 +33,11 @@ async def test_python_programs_buy_answers_without_a_gateway(executor: Executor,
         async with cocoon.AsyncClient.open(settings, allow_simulated_tee=True) as client:
             answers = await asyncio.gather(*(client.ask(f"{n} word", model="words", max_tokens=2) for n in range(6)))
             assert [answer.text for answer in answers] == [f"word {n}" for n in range(6)]
+            asked = {"prompt": "c b a", "max_tokens": 3}
+            *_, last, end = [event async for event in client.backend.run(asked, MODEL, max_fee=10**8)]
+            assert isinstance(last, Delta)
+            assert isinstance(end, Finished)
+            assert last.spent_nano == end.fee_nano  # who leaves here pays what the receipt would say
             checks = await check_on_chain(answers[0].proof, stage.chain)
             assert all(check.holds is not False for check in checks)
 

@@ -14,6 +14,7 @@ from pairs import WORDS, Pair, Tamper, collect, until
 
 from cocoon.agent.errors import StreamRejected
 from cocoon.client.connecting import open_connection
+from cocoon.client.evidence import unsent_evidence
 from cocoon.client.stream import StreamError, StreamLied, StreamRefused, StreamStalled
 from cocoon.crypto.ed25519 import sign, verify
 from cocoon.crypto.statements import Channel, voucher
@@ -325,6 +326,29 @@ async def test_two_receipts_with_one_number_are_evidence_that_a_contract_takes(
     assert first.receipt != second.receipt
     for signed in (first, second):
         verify(pair.keys.identity().session_key, signed.receipt, signed.signature)
+
+
+async def test_receipt_that_does_not_hold_and_has_a_number_used_before_is_kept_with_the_earlier_one(
+    pair: Pair, tamper: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = await pair.connect()
+    _, honest = await collect(fast, "one two three")
+
+    async def same_seq(_stream: int) -> int:
+        return honest.receipt.receipt.seq
+
+    async def sign_anything(receipt: Receipt) -> bytes:
+        return sign(pair.keys._session, receipt)
+
+    monkeypatch.setattr(pair.served, "take_seq", same_seq)
+    monkeypatch.setattr(pair.stage.signer, "sign_stream_receipt", sign_anything)
+    tamper(_resigned(pair, lambda receipt: replace(receipt, fee_nano=receipt.fee_nano + 1)))
+    with pytest.raises(StreamLied, match="usage costs") as caught:
+        await collect(fast, "four five six")
+    (kept,) = unsent_evidence(pair.store)
+    assert (kept.first, kept.second) == caught.value.receipts
+    assert kept.first == honest.receipt
+    assert kept.channel == pair.store.channel(pair.stage.escrow)
 
 
 async def test_worker_whose_book_was_set_back_does_not_sign_a_number_twice(

@@ -18,9 +18,12 @@ from cocoon.agent.serving import StreamSettings
 from cocoon.agent.vouchers import VoucherBook
 from cocoon.chain.wallet import Wallet
 from cocoon.client import Answer, Client
+from cocoon.client.connecting import _add
+from cocoon.client.evidence import Equivocated, unsent_evidence
+from cocoon.client.store import ClientStore, StoredStreams
 from cocoon.client.stream import Delta, FastChannel, StreamError, StreamLied, StreamRefused, StreamStalled
 from cocoon.crypto.ed25519 import sign
-from cocoon.stream.frames import End, Frame
+from cocoon.stream.frames import End, Frame, Receipts
 from cocoon.stream.pricing import stream_price
 from cocoon.stream.receipts import pack_receipt, unpack_receipt
 from cocoon_sandbox.ledger import Ledger
@@ -109,7 +112,9 @@ async def test_answer_ends_with_its_receipt_while_the_chain_is_away(pair: Pair) 
     assert fast._purse.receipts == 2
 
 
-async def test_false_receipt_and_the_true_one_of_its_number_are_evidence(pair: Pair, tamper: Install) -> None:
+async def test_false_receipt_and_the_true_one_of_its_number_are_evidence(
+    pair: Pair, tamper: Install, tmp_path: Path
+) -> None:
     """F-8: the worker shows its clients one receipt and its book another; reconnecting brings both together."""
     fast = await pair.connect()
 
@@ -131,6 +136,28 @@ async def test_false_receipt_and_the_true_one_of_its_number_are_evidence(pair: P
     assert first == false
     assert first.receipt.seq == second.receipt.seq
     assert first.receipt.fee_nano == second.receipt.fee_nano + 1
+    assert isinstance(shown.value, Equivocated)
+    with ClientStore(tmp_path / "client.sqlite") as reopened:  # both are on the disk, whatever becomes of this process
+        (kept,) = unsent_evidence(reopened)
+    assert kept == shown.value.evidence
+    assert (kept.first, kept.second) == (first, second)
+    assert kept.session_key == pair.keys.identity().session_key
+
+
+async def test_two_receipts_of_one_number_among_those_shown_are_evidence(pair: Pair) -> None:
+    """Neither was known before: the worker's book holds both, and shows them to a client that lost its answers."""
+    fast = await pair.connect()
+    _, honest = await collect(fast, "one two")
+    said = replace(honest.receipt.receipt, seq=7)
+    both = [said, replace(said, request_digest=1)]
+    rest = b"".join(
+        pack_receipt(receipt) + fast.signed.key_epoch.to_bytes(4, "big") + sign(pair.keys._session, receipt)
+        for receipt in both
+    )
+    with pytest.raises(Equivocated) as caught:
+        _add(fast._opened, fast._channel, StoredStreams(), Receipts(0, rest))
+    assert [signed.receipt for signed in caught.value.receipts] == both
+    assert unsent_evidence(pair.store) == [caught.value.evidence]
 
 
 @held

@@ -102,8 +102,8 @@ async def compute(
 
 
 def _examined(kernel: Kernel, request: Request) -> tuple[int, int | None]:
-    """Tokens of the prompt, and those asked for. A request that a kernel stumbles over is refused: it would again, and a
-    job tried until its deadline has passed is paid for out of the bond.
+    """Tokens of the prompt, and those asked for. A request that a kernel stumbles over is refused: it would stumble
+    again, and a job tried until its deadline has passed is paid for out of the bond.
     """
     try:
         return kernel.count_tokens(request.body), kernel.asked_tokens(request.body)

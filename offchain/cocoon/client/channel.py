@@ -150,7 +150,8 @@ class Channel:
     async def report_equivocation(
         self, first: SignedReceipt, second: SignedReceipt, *, session_key: int | None = None
     ) -> Slashed:
-        """Have the worker slashed for two receipts of one seq. ClientError if the chain would not believe it.
+        """Have the worker slashed for two receipts of one seq. EvidenceRefused, a ClientError, if the chain does not or
+        would not believe it.
 
         `session_key` is the key that signed them; it must be given once the channel is closed.
         """

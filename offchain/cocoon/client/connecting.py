@@ -36,6 +36,7 @@ from ..stream.receipts import RECEIPT_BYTES, extend_chain, receipt_hash, unpack_
 from ..stream.session import Session, say_hello, split
 from ..wire.escrow import Binding, SignedReceipt
 from .channel import Channel
+from .evidence import Equivocated, Evidence, keep_evidence
 from .posting import usable_binding
 from .store import StoredStreams
 from .streamed import StreamLied, StreamRefused, StreamStalled
@@ -199,25 +200,29 @@ def _add(opened: Opened, channel: Channel, stored: StoredStreams, frame: Receipt
     """Receipts whose answers did not arrive: their place in the chain is taken, but they count as nothing."""
     if frame.first != stored.receipts or not frame.rest or len(frame.rest) % _RECEIPT_ENTRY:
         raise FrameMalformed("receipts out of order, or cut short")
-    found = []
+    found: list[tuple[int, SignedReceipt]] = []
+    shown: dict[int, SignedReceipt] = {}  # of this frame, by seq
     number, head = stored.receipts, stored.chain
     for at in range(0, len(frame.rest), _RECEIPT_ENTRY):
         entry = frame.rest[at : at + _RECEIPT_ENTRY]
         key_epoch = int.from_bytes(entry[RECEIPT_BYTES : RECEIPT_BYTES + 4], "big")
         signed = SignedChannel(opened.signed.global_id, opened.signed.escrow, opened.signed.epoch, key_epoch)
         receipt = unpack_receipt(entry[:RECEIPT_BYTES], signed)
-        found.append((number, SignedReceipt(receipt, entry[RECEIPT_BYTES + 4 :])))
+        given = SignedReceipt(receipt, entry[RECEIPT_BYTES + 4 :])
+        found.append((number, given))
         if key_epoch == opened.signed.key_epoch:
+            key = opened.binding.keys.session_key
             try:
-                verify(opened.binding.keys.session_key, receipt, found[-1][1].signature)
+                verify(key, receipt, given.signature)
             except CryptoError as error:
                 raise StreamLied("the worker shows a receipt that it did not sign; try another worker") from error
-            earlier = channel.store.receipt(signed, receipt.seq)
-            if earlier is not None and earlier.receipt != receipt:
-                raise StreamLied(
-                    "the worker signed two receipts with one number; report_equivocation takes its stake",
-                    receipts=(earlier, found[-1][1]),
-                )
+            earlier = shown.setdefault(receipt.seq, given)
+            if earlier is given:
+                earlier = channel.store.receipt(signed, receipt.seq) or given
+            if earlier.receipt != receipt:
+                evidence = Evidence(channel.stored, key, earlier, given)
+                keep_evidence(channel.store, evidence)
+                raise Equivocated(channel, evidence)
         number, head = number + 1, extend_chain(head, receipt_hash(receipt))
     now = StoredStreams(stored.verified_nano, number, head)
     channel.store.save_streams(channel.address, opened.signed.epoch, now, found)

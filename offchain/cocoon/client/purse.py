@@ -10,6 +10,7 @@ from ..crypto.statements import voucher
 from ..stream.frames import Voucher
 from ..stream.receipts import extend_chain, receipt_hash
 from ..wire.escrow import SignedReceipt
+from .evidence import Evidence, keep_evidence
 from .store import StoredStreams
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ class Purse:
         return self._by_seq.get(seq) or self._channel.store.receipt(self._opened.signed, seq)
 
     def suspect(self, signed: SignedReceipt) -> tuple[SignedReceipt, ...]:
-        """A receipt that is signed and does not hold is kept. It, with another of its number if there is one."""
+        """A receipt that is signed and does not hold is kept. It, with another of its number if there is one: both are
+        evidence then, and kept as such.
+        """
         earlier = self.receipt(signed.receipt.seq)
         if earlier is not None and earlier.receipt != signed.receipt:
+            key = self._opened.binding.keys.session_key
+            keep_evidence(self._channel.store, Evidence(self._channel.stored, key, earlier, signed))
             return earlier, signed
         self._channel.store.keep_receipt(signed)
         return (signed,)

@@ -48,10 +48,13 @@ _FAREWELL_SEC = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Text that came, whole characters, and the tokens it took (text may be empty, tokens not)."""
+    """Text that came, whole characters, and the tokens it took (text may be empty, tokens not). `cost_nano`: of the
+    answer so far, its prompt included, as its receipt has to count it; 0 until there are tokens.
+    """
 
     text: str
     tokens: int
+    cost_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +243,7 @@ class FastChannel:
         def check(incoming: Incoming) -> Delta:
             text, tokens = incoming.chunk(frame.rest)
             self.ledger.meter(frame.stream, incoming.cost)
-            return Delta(text, tokens)
+            return Delta(text, tokens, incoming.cost)
 
         delta = self._judge(frame.stream, check)
         self._streams[frame.stream].out.put_nowait(delta)
@@ -253,7 +256,7 @@ class FastChannel:
             if earlier is not None:
                 lied = StreamLied(
                     "the worker signed two receipts with one number; report_equivocation takes its stake",
-                    receipts=(earlier, signed),
+                    receipts=self._purse.suspect(signed),
                 )
                 raise self._money(lied)
             if frame.receipts != self._purse.receipts + 1:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from .backend import Delta, Finished
+from .backend import Delta, Finished, Spent
 from .context import Context
 from .errors import (
     ApiError,
@@ -58,12 +58,24 @@ class Asking:
         take: Callable[[int, Delta | Finished], Awaitable[None]],
         *,
         at_once: int,
+        again: Callable[[int], None] | None = None,
     ) -> None:
         """All bodies, `at_once` of them together; `take` gets the index of each event's body. The first failure ends
         the others. ApiError 504 if it takes too long.
+
+        again: a body that failed among others, which are paid for, is asked once more; told its index before that.
         """
 
         async def one(index: int) -> None:
+            try:
+                await ask(index)
+            except ApiError as error:
+                if again is None or len(bodies) == 1 or not error.retry or not self._reserve_more(fees[index]):
+                    raise
+                again(index)
+                await ask(index)
+
+        async def ask(index: int) -> None:
             async with aclosing(self.answer(bodies[index], fees[index], receipts[index])) as said:  # type: ignore[type-var]
                 async for piece in said:
                     await take(index, piece)
@@ -75,25 +87,34 @@ class Asking:
 
     async def answer(self, body: dict[str, Any], max_fee: int, receipt_id: str) -> AsyncIterator[Delta | Finished]:
         """The backend's events. However it ends, the reservation is settled, for what it may have cost at most."""
-        context, spent = self._context, 0
+        context, spent = self._context, Spent(max_fee)
         try:
-            async with aclosing(context.backend.run(body, self._model_id, max_fee=max_fee)) as events:  # type: ignore[type-var]
-                async for event in events:
-                    if isinstance(event, Delta):
-                        spent = min(max_fee, event.spent_nano)
-                        self._live.token(event.worker_index, event.tokens)
-                    else:
-                        spent = event.fee_nano
-                        self._live.fee_nano += spent
-                        usage = event.usage
-                        context.archive.put(receipt_id, self._key.id, event.proof)
-                        context.metrics.billed(usage.prompt, usage.cached, usage.completion, spent)
-                    yield event
+            with spent:
+                spent.prompt_nano = context.backend.quote({**body, "max_tokens": 0}, self._model_id)
+                async with aclosing(context.backend.run(body, self._model_id, max_fee=max_fee)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        spent.saw(event)
+                        if isinstance(event, Delta):
+                            self._live.token(event.worker_index, event.tokens)
+                        else:
+                            self._live.fee_nano += event.fee_nano
+                            usage = event.usage
+                            context.archive.put(receipt_id, self._key.id, event.proof)
+                            context.metrics.billed(usage.prompt, usage.cached, usage.completion, event.fee_nano)
+                        yield event
         except BackendFailed as error:
-            spent = max(spent, min(max_fee, error.spent_nano))
             raise as_api_error(error) from error
         finally:
-            self._settle(max_fee, spent)
+            self._settle(max_fee, spent.nano)
+
+    def _reserve_more(self, nano: int) -> bool:
+        """Whether the key's budget allows it."""
+        try:
+            self._context.keys.reserve(self._key.id, nano)
+        except BudgetExceeded:
+            return False
+        self._reserved += nano
+        return True
 
     def _settle(self, reserved: int, spent: int) -> None:
         if reserved:

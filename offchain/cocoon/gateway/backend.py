@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from ..crypto.usage import Usage
 from ..wire.common import ModelTerms
+from .errors import BackendFailed
 from .receipts import Proof
 
-__all__ = ["Backend", "Delta", "Finished", "Model"]
+__all__ = ["Backend", "Delta", "Finished", "Model", "Spent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of an answer. `spent_nano` is the most that the answer may have cost so far."""
+    """More text of an answer. `spent_nano` is what the answer has cost so far."""
 
     text: str = field(repr=False)
     tokens: int
@@ -45,6 +48,35 @@ class Finished:
     usage: Usage
     fee_nano: int
     proof: Proof = field(repr=False)
+
+
+class Spent:
+    """What one request has cost, or may have: `nano`, right once the context it is asked in has ended, however that is.
+
+    prompt_nano: the price of the prompt alone, to be set before the request goes out. A worker may have been paid it
+    before anything comes back, so whoever leaves then owes it all the same.
+    """
+
+    def __init__(self, most_nano: int) -> None:
+        self._most, self._ended = most_nano, False
+        self.nano = self.prompt_nano = 0
+
+    def saw(self, event: Delta | Finished) -> None:
+        self._ended = isinstance(event, Finished)
+        self.nano = event.fee_nano if isinstance(event, Finished) else min(self._most, event.spent_nano)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        if isinstance(error, BackendFailed):
+            self.nano = max(self.nano, min(self._most, error.spent_nano))
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.nano = self.nano or min(self._most, self.prompt_nano)
 
 
 class Backend(Protocol):

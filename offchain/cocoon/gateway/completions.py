@@ -67,8 +67,11 @@ class _Job:
             else:
                 ends[index] = said
 
+        def again(index: int) -> None:
+            texts[index] = ""
+
         with self._asking.reserve(self._bodies) as fees:
-            await self._all(take, fees)
+            await self._all(take, fees, again)
         document = self._made.whole(texts, [ends[index] for index in range(len(fees))])
         return web.json_response(document, headers=self._headers())
 
@@ -110,8 +113,11 @@ class _Job:
         await response.write_eof()
         return response
 
-    async def _all(self, take: Callable[[int, Delta | Finished], Awaitable[None]], fees: list[int]) -> None:
-        await self._asking.answer_all(self._bodies, fees, self._made.receipts, take, at_once=len(fees))
+    async def _all(
+        self, take: Callable[[int, Delta | Finished], Awaitable[None]], fees: list[int],
+        again: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
+        await self._asking.answer_all(self._bodies, fees, self._made.receipts, take, at_once=len(fees), again=again)
 
     def _headers(self) -> dict[str, str]:
         return {RECEIPT_HEADER: ", ".join(self._made.receipts)}

@@ -84,6 +84,8 @@ async def json_body(request: web.Request) -> Mapping[str, Any]:
         ) from error
     except TimeoutError as error:
         raise ApiError(408, "invalid_request_error", "The request did not arrive in time.", retry=True) from error
+    except web.RequestPayloadError as error:
+        raise bad_request("The body can't be read: it is not encoded as its headers say.") from error
     except (ValueError, RecursionError) as error:
         raise bad_request(f"The body is not valid JSON ({type(error).__name__}).") from error
     if not isinstance(found, dict):

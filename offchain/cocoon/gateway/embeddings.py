@@ -36,7 +36,7 @@ async def embeddings(request: web.Request) -> web.Response:
         live.receipts = receipts
         asking = Asking(context, key, model.model_id, live)
         with asking.reserve(bodies) as fees:
-            await asking.answer_all(bodies, fees, receipts, take, at_once=_REQUESTS_AT_ONCE)
+            await asking.answer_all(bodies, fees, receipts, take, at_once=_REQUESTS_AT_ONCE, again=lambda index: None)
         ordered = [ends[index] for index in range(len(bodies))]
         try:
             as_text, as_numbers = unpack_vectors(bodies, ordered)

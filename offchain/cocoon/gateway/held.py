@@ -97,10 +97,19 @@ class Held:
 
 
 class Lease:
-    """A channel for one request. Call `sent` in the very step that sends it."""
+    """A channel for one request, its money set aside from the start. Call `sent` in the very step that sends it, and
+    `end` once.
+    """
 
     def __init__(self, held: Held, need_nano: int) -> None:
         self.held, self._reserved = held, need_nano
+        held.reserved_nano += need_nano
+        held.streams += 1
+
+    def end(self) -> None:
+        self.sent()
+        self.held.streams -= 1
+        self.held.used_at = time.monotonic()
 
     def sent(self) -> None:
         self.held.reserved_nano -= self._reserved

@@ -13,15 +13,18 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from ..client.evidence import Equivocated
 from ..client.stream import Delta as RawDelta
 from ..client.stream import Finished as RawFinished
 from ..client.stream import StreamLied, StreamRefused, StreamStalled
+from ..crypto.errors import PayloadMalformed, PayloadTooLarge
+from ..crypto.request import check_sendable
 from ..crypto.usage import Usage
 from ..errors import CocoonError
 from ..wire.common import ModelTerms
 from .backend import Delta, Finished, Model
 from .choice import ChoicePolicy, Experience, exclusion, order
-from .errors import BackendFailed, NoWorker
+from .errors import BackendFailed, NoWorker, RequestRefused
 from .estimate import most_usage, streamed_price, typical_usage
 from .facts import Facts, FactsWatcher, WorkerFacts
 from .metrics import MarketMetrics
@@ -34,6 +37,8 @@ __all__ = ["Market"]
 
 log = logging.getLogger(__name__)
 _TTFT_WEIGHT = 0.2
+_OURS = frozenset({"deposit", "quantum", "store"})  # why our side of a channel sends nothing
+_GREATEST_FEE = (1 << 64) - 1
 
 
 class Market:
@@ -74,6 +79,7 @@ class Market:
         return [self._model(model_id) for model_id in ids]
 
     def quote(self, body: dict[str, Any], model_id: str) -> int:
+        _check_sendable(body)
         workers, bound = self._ordered(body, int(model_id, 16))
         most = most_usage(body)
         return max(
@@ -90,6 +96,7 @@ class Market:
 
     async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
         """See `Backend.run`. RequestRefused if the request itself is at fault."""
+        _check_sendable(body)
         workers, bound = self._ordered(body, int(model_id, 16))
         simulated = self._watcher.banner is not None
         terms = {worker.index: bound.get(worker.index, worker.models[int(model_id, 16)]) for worker in workers}
@@ -101,16 +108,14 @@ class Market:
         )  # fmt: skip
         try:
             winner = await race.first()
-            prompt, tokens = most.prompt, 0
+            # Until tokens have come nothing is known but that the prompt may have been paid for.
+            spent = prompt = streamed_price(Usage(most.prompt, 0, 0, b""), terms[winner.worker.index])
             while True:
-                event = await self._next(
-                    winner, streamed_price(Usage(prompt, 0, tokens, b""), terms[winner.worker.index])
-                )
+                event = await self._next(winner, spent)
                 if isinstance(event, RawFinished):
                     yield self._finished(event, winner, simulated)
                     return
-                tokens += event.tokens
-                spent = min(max_fee, streamed_price(Usage(prompt, 0, tokens, b""), terms[winner.worker.index]))
+                spent = min(max_fee, event.cost_nano or prompt)
                 yield Delta(event.text, event.tokens, spent, winner.worker.index)
         finally:
             await race.end()
@@ -153,10 +158,12 @@ class Market:
 
     def _failed(self, attempt: Attempt, seen: Experience, error: Exception) -> None:
         worker = attempt.worker
-        if isinstance(error, StreamRefused) and error.reason in CLIENTS_FAULT:
+        if isinstance(error, StreamRefused) and error.reason in CLIENTS_FAULT | _OURS:
             return
         if isinstance(error, BackendFailed):  # the pool's own limits
             return
+        if isinstance(error, StreamRefused) and error.reason == "history":
+            self._pool.retire(worker.index)  # the books of this channel never fit together again; another one's will
         kind = type(error).__name__
         log.warning("worker %d failed: %s: %s", worker.index, kind, error)
         self.metrics.worker_failed(kind)
@@ -166,7 +173,9 @@ class Market:
         if isinstance(error, StreamLied):
             seen.lied = True
             self._pool.retire(worker.index)
-            if attempt.held is not None:
+            if isinstance(error, Equivocated):  # met while connecting: nothing is held yet
+                self._reporter.report(worker.index, error.channel, error.evidence)
+            elif attempt.held is not None:
                 self._reporter.caught(attempt.held, error.receipts)
 
     async def _next(self, winner: Attempt, spent_nano: int) -> RawDelta | RawFinished:
@@ -224,3 +233,13 @@ class Market:
 
     def experience(self, index: int) -> Experience:
         return self.experiences.setdefault(index, Experience())
+
+
+def _check_sendable(body: dict[str, Any]) -> None:
+    """RequestRefused for what no worker could be sent: it must not be taken for a worker's failure."""
+    try:
+        check_sendable({"request": body, "max_fee_nano": _GREATEST_FEE})
+    except PayloadTooLarge as error:
+        raise RequestRefused("too_long", str(error)) from error
+    except PayloadMalformed as error:
+        raise RequestRefused("malformed", str(error)) from error

@@ -20,7 +20,7 @@ from .held import Held
 from .market import Market
 from .pool import ChannelPool
 from .receipts import Proof
-from .verify import Check, check_offline, check_on_chain
+from .verify import check_offline, check_on_chain, missing, verdict
 
 __all__ = ["MarketPage"]
 
@@ -87,7 +87,8 @@ class MarketPage:
         return len(self._pool.channels), self._pool.locked_nano, self.wallet_nano
 
     async def prove(self, proof: Proof) -> dict[str, Any]:
-        checks = [*check_offline(proof), *await check_on_chain(proof, self._chain)]
+        checks = [*check_offline(proof), *await check_on_chain(proof, self._chain, registry=self._deployment.registry)]
+        holds = verdict(checks)
         found = await self._chain.transactions(proof.channel.escrow, limit=_ESCROW_TRANSACTIONS)
         transactions = [
             {
@@ -99,8 +100,12 @@ class MarketPage:
             }
             for item in found
         ]
-        return {"checks": [asdict(check) | {"title": _TITLES.get(check.name, check.name)} for check in checks],
-                "holds": _verdict(checks), "transactions": transactions}  # fmt: skip
+        return {
+            "checks": [asdict(check) | {"title": _TITLES.get(check.name, check.name)} for check in checks],
+            "holds": holds,
+            "missing": missing(checks) if holds is None else None,
+            "transactions": transactions,
+        }
 
     def accounts(self) -> dict[Address, str]:
         """Every account that has a name here."""
@@ -165,10 +170,6 @@ _TITLES = {
     "fee": "Price as agreed", "worker": "Worker's address", "channel": "Channel on the chain",
     "session key": "Worker's key", "measurement": "What code ran", "network": "Network",
 }  # fmt: skip
-
-
-def _verdict(checks: list[Check]) -> bool:
-    return all(check.holds is not False for check in checks)
 
 
 def _measurement_state(measurement: int, facts: Facts) -> str:

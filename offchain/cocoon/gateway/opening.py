@@ -55,8 +55,10 @@ async def open_market(
     store = settings.data_dir / "client.sqlite"
     with Client(chain, wallet, deployment, store, allow_simulated_tee=allow_simulated_tee) as client:
         pool = ChannelPool(client, connect, settings.pool, settings.accept_measurements)
-        await pool.recover({worker.address.to_str(is_user_friendly=False): worker.index for worker in facts.workers})
+        workers = {worker.address.to_str(is_user_friendly=False): worker.index for worker in facts.workers}
+        await pool.recover(workers)
         reporter = Reporter(enabled=settings.report_equivocation)
+        reporter.resume(client, workers)
         market = Market(watcher, pool, settings.policy, settings.market, settings.models, metrics, reporter)
         try:
             async with in_background(watcher.run(), pool.maintain()):

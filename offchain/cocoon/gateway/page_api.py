@@ -144,7 +144,10 @@ def _owner(request: web.Request) -> ApiKey:
     context = request.app[CONTEXT]
     if "Authorization" in request.headers or context.page_key is None:
         return api_key(request)
-    host = urlsplit(f"//{request.host}").hostname
+    try:
+        host = urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        host = None
     if host not in _LOCAL_NAMES:  # another name for this machine is how a strange page would get in
         raise ApiError(403, "invalid_request_error", "The page without a key is served under local names only.")
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):

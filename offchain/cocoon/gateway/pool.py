@@ -43,9 +43,9 @@ class ChannelPool:
         self._client, self._connect, self.limits, self._accepted = client, connect, limits, accepted
         self.channels: list[Held] = []
         self._opening: dict[tuple[int, int], asyncio.Lock] = {}
-        self._opening_nano = 0
+        self._coming_nano = 0
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[Held]] = set()
+        self._tasks: set[asyncio.Task[Lease]] = set()
 
     @property
     def registry(self) -> Address:
@@ -53,8 +53,8 @@ class ChannelPool:
 
     @property
     def locked_nano(self) -> int:
-        """In deposits, those being opened included."""
-        return sum(held.deposit_nano - held.claimed_nano for held in self.channels) + self._opening_nano
+        """In deposits, those being opened or topped up included."""
+        return sum(held.deposit_nano - held.claimed_nano for held in self.channels) + self._coming_nano
 
     def terms(self, model_id: int) -> dict[int, ModelTerms]:
         """Worker index -> prices of the channel that is open with it."""
@@ -84,17 +84,17 @@ class ChannelPool:
     async def use(self, worker: WorkerFacts, model_id: int, *, need_nano: int) -> AsyncIterator[Lease]:
         """A connected channel to `worker` with `need_nano` set aside in it. PoolExhausted, or what opening raised."""
         # A request that is given up must not leave a channel half opened: the money would be nobody's.
-        held = await asyncio.shield(self._spawn(self._ready(worker, model_id, need_nano)))
-        held.reserved_nano += need_nano
-        held.streams += 1
-        lease = Lease(held, need_nano)
+        task = self._spawn(self._ready(worker, model_id, need_nano))
+        try:
+            lease = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_end_unused)
+            raise
         try:
             yield lease
         finally:
-            lease.sent()
-            held.streams -= 1
-            held.used_at = time.monotonic()
-            if held.available_nano < self.limits.low_water_nano:
+            lease.end()
+            if lease.held.available_nano < self.limits.low_water_nano:
                 self._wake.set()
 
     async def maintain(self) -> None:
@@ -109,7 +109,7 @@ class ChannelPool:
                 except (CocoonError, OSError, TimeoutError) as error:
                     log.warning("%r: %s", held.channel, error)
 
-    def _spawn(self, work: Coroutine[Any, Any, Held]) -> asyncio.Task[Held]:
+    def _spawn(self, work: Coroutine[Any, Any, Lease]) -> asyncio.Task[Lease]:
         """Run to the end even if whoever wanted it has gone; `close` waits for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -140,7 +140,7 @@ class ChannelPool:
 
     # ---- getting one ----
 
-    async def _ready(self, worker: WorkerFacts, model_id: int, need_nano: int) -> Held:
+    async def _ready(self, worker: WorkerFacts, model_id: int, need_nano: int) -> Lease:
         async with self._opening.setdefault((worker.index, model_id), asyncio.Lock()):
             held = self._find(worker.index, model_id) or await self._open(worker, model_id, need_nano)
         async with held.lock:
@@ -152,7 +152,7 @@ class ChannelPool:
             if held.available_nano < need_nano:
                 await self._top_up(held, max(self.limits.top_up_nano, need_nano - held.available_nano))
                 await self._connected(held, worker)
-        return held
+            return Lease(held, need_nano)  # before the lock is free: the next one counts on what this one leaves
 
     def _find(self, worker_index: int, model_id: int) -> Held | None:
         for held in self.channels:
@@ -166,7 +166,7 @@ class ChannelPool:
             self._close_one_idle()
             raise PoolExhausted(f"all {self.limits.most_channels} channels that the owner allows are open")
         self._check_room(deposit)
-        self._opening_nano += deposit
+        self._coming_nano += deposit
         try:
             channel = await self._client.open(
                 worker.index,
@@ -178,7 +178,7 @@ class ChannelPool:
             )
             state = await channel.state()
         finally:
-            self._opening_nano -= deposit
+            self._coming_nano -= deposit
         assert state.binding is not None  # Client.open waits for it
         held = Held(channel, worker.index, state.binding, state.deposit_nano, state.claimed_nano, state.epoch)
         held.opened_by = next(
@@ -273,7 +273,11 @@ class ChannelPool:
 
     async def _top_up(self, held: Held, nano: int) -> None:
         self._check_room(nano, held)
-        await held.channel.top_up(nano)
+        self._coming_nano += nano
+        try:
+            await held.channel.top_up(nano)
+        finally:
+            self._coming_nano -= nano
         held.deposit_nano += nano
         if held.fast is not None:
             held.fast.deposited(held.deposit_nano)
@@ -287,3 +291,9 @@ class ChannelPool:
         await held.channel.rebind(worker.measurement)
         await self._reread(held)
         log.info("rebound %r to the new keys of worker %d", held.channel, worker.index)
+
+
+def _end_unused(task: asyncio.Task[Lease]) -> None:
+    """Whoever wanted it has gone."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().end()

@@ -1,7 +1,7 @@
 """What an OpenAI client asks, checked, and turned into what a worker's kernel understands.
 
-A field that would change the answer and that no kernel has is refused, never ignored; fields about storage, tracing
-and the like are ignored.
+A field that would change the answer and that no kernel has is refused, never ignored, and so is one that is not known;
+fields about storage, tracing and the like are ignored.
 """
 
 from __future__ import annotations
@@ -25,8 +25,19 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},), "tools": ([],), "functions": ([],),
     "audio": (), "prediction": (), "web_search_options": (), "suffix": ("",), "echo": (False,),
     "response_format": ({"type": "text"},), "modalities": (["text"],), "tool_choice": ("none", "auto"),
-    "function_call": ("none", "auto"),
+    "function_call": ("none", "auto"), "reasoning_effort": ("none",), "verbosity": ("medium",),
 }  # fmt: skip
+_WITHOUT_EFFECT = frozenset({
+    "user", "metadata", "store", "service_tier", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention",
+    "safety_identifier",
+})  # fmt: skip
+_COMMON = frozenset({
+    "model", "stream", "stream_options", "n", "seed", "stop", "temperature", "top_p", "top_k", "max_tokens", "logprobs",
+    *_NEUTRAL, *_WITHOUT_EFFECT,
+})  # fmt: skip
+_CHAT = _COMMON | {"messages", "max_completion_tokens", "top_logprobs"}
+_COMPLETION = _COMMON | {"prompt", "best_of"}
+_EMBEDDING = _WITHOUT_EFFECT | {"model", "input", "dimensions", "encoding_format"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class Question:
 
 def chat_question(asked: Mapping[str, Any]) -> Question:
     """ApiError names the field at fault."""
+    _all_known(asked, _CHAT)
     turns = asked.get("messages")
     if not isinstance(turns, list) or not turns:
         raise bad_request("messages must be a list with at least one message", "messages")
@@ -55,6 +67,7 @@ def chat_question(asked: Mapping[str, Any]) -> Question:
 
 def completion_question(asked: Mapping[str, Any]) -> Question:
     """ApiError names the field at fault."""
+    _all_known(asked, _COMPLETION)
     prompt = asked.get("prompt")
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list) or not prompts or not all(isinstance(text, str) and text for text in prompts):
@@ -63,14 +76,14 @@ def completion_question(asked: Mapping[str, Any]) -> Question:
         raise unsupported(
             "logprobs", "logprobs are not available: workers sign tokens, not probabilities; leave it out"
         )
-    best_of = asked.get("best_of")
-    if best_of not in (None, 1, asked.get("n")):
+    if asked.get("best_of") not in (None, asked.get("n") or 1):
         raise unsupported("best_of", "best_of must be n, or left out")
     return _question(asked, [{"prompt": text} for text in prompts])
 
 
 def embedding_texts(asked: Mapping[str, Any]) -> tuple[str, list[str], bool]:
     """(model, texts, whether base64 is wanted). ApiError names the field at fault."""
+    _all_known(asked, _EMBEDDING)
     given = asked.get("input")
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
@@ -83,6 +96,12 @@ def embedding_texts(asked: Mapping[str, Any]) -> tuple[str, list[str], bool]:
     if encoding not in ("float", "base64"):
         raise bad_request("encoding_format is float or base64", "encoding_format")
     return _model(asked), texts, encoding == "base64"
+
+
+def _all_known(asked: Mapping[str, Any], known: frozenset[str]) -> None:
+    for name, value in asked.items():
+        if name not in known and value is not None:
+            raise unsupported(name, f"{name[:60]!r} is not known here; leave it out")
 
 
 def _question(asked: Mapping[str, Any], prompts: list[dict[str, Any]]) -> Question:
@@ -102,7 +121,7 @@ def _question(asked: Mapping[str, Any], prompts: list[dict[str, Any]]) -> Questi
     options = asked.get("stream_options")
     if options is not None and (not stream or not isinstance(options, dict)):
         raise bad_request("stream_options is an object, and only allowed with stream", "stream_options")
-    return Question(_model(asked), tuple(bodies), stream, bool(options and options.get("include_usage")), seed)
+    return Question(_model(asked), tuple(bodies), stream, _flag(options or {}, "include_usage"), seed)
 
 
 def _sampling(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,6 +158,8 @@ def _message(turn: object, position: int) -> dict[str, str]:
         raise bad_request(f"{where}.role must be one of {', '.join(_ROLES)}", "messages")
     if turn.get("tool_calls") or turn.get("function_call"):
         raise bad_request(f"{where}: tools are not available with the models here", "messages")
+    if turn.get("name"):
+        raise bad_request(f"{where}: names are not told to the models here; leave it out", "messages")
     return {"role": _ROLES[role], "content": _content(turn.get("content"), where)}
 
 
@@ -187,6 +208,6 @@ def _number(asked: Mapping[str, Any], name: str, least: float, most: float) -> f
 
 def _flag(asked: Mapping[str, Any], name: str) -> bool:
     value = asked.get(name)
-    if value not in (None, True, False):
+    if value is not None and type(value) is not bool:
         raise bad_request(f"{name} must be true or false", name)
     return bool(value)

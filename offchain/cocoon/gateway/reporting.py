@@ -1,11 +1,20 @@
-"""A worker that signed two receipts with one number is reported to Slashing, once, by whoever caught it."""
+"""A worker that signed two receipts with one number is reported to Slashing, once, by whoever caught it.
+
+The evidence is in the client's store before anything is sent, and a start goes on with what an earlier one could not
+report: only the chain's word ends it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
-from ..errors import ChainError, CocoonError
+from ..client.channel import Channel
+from ..client.client import Client
+from ..client.evidence import Evidence, EvidenceRefused, keep_evidence, unsent_evidence
+from ..crypto.errors import CryptoError
+from ..errors import CocoonError
 from ..wire.escrow import SignedReceipt
 from .held import Held
 
@@ -13,47 +22,76 @@ __all__ = ["Reporter"]
 
 log = logging.getLogger(__name__)
 _RETRY_SEC = 5.0
-_RETRIES = 60
+_LONGEST_SEC = 600.0
 
 
 class Reporter:
-    """enabled: False reports nobody. `reported` are the workers that evidence was sent against, by index."""
+    """enabled: False reports nobody. `reported` are the workers whose evidence the chain has judged, by index.
+
+    A report that does not get through is tried again after retry_sec, then ever less often, until it does.
+    """
 
     def __init__(self, *, enabled: bool, retry_sec: float = _RETRY_SEC) -> None:
         self._enabled, self._retry_sec = enabled, retry_sec
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: set[int] = set()
         self.reported: set[int] = set()
 
+    def resume(self, client: Client, workers: Mapping[str, int]) -> None:
+        """Report what an earlier run caught and could not report. workers: address -> index."""
+        for evidence in unsent_evidence(client.store):
+            index = workers.get(evidence.channel.worker.to_str(is_user_friendly=False))
+            if index is not None:  # else it is gone, and its stake with it
+                self.report(index, Channel(client, evidence.channel), evidence)
+
     def caught(self, held: Held, receipts: tuple[SignedReceipt, ...]) -> None:
-        """Report in the background if `receipts` are evidence, and nobody has been told of this worker yet."""
-        if not self._enabled or held.worker_index in self.reported or not _is_evidence(receipts):
+        """Report in the background if `receipts` are evidence, unless it is being done or has been."""
+        if _is_evidence(receipts):
+            evidence = Evidence(held.channel.stored, held.binding.keys.session_key, *receipts)
+            self.report(held.worker_index, held.channel, evidence)
+
+    def report(self, worker_index: int, channel: Channel, evidence: Evidence) -> None:
+        """See `caught`."""
+        if not self._enabled:
             return
-        self.reported.add(held.worker_index)
-        task = asyncio.create_task(self._report(held, receipts[0], receipts[1]))
+        keep_evidence(channel.store, evidence)
+        if worker_index in self.reported | self._under_way:
+            return
+        self._under_way.add(worker_index)
+        task = asyncio.create_task(self._report(worker_index, channel, evidence))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """A report on its way ends; one that waits for the network is given up, and the evidence with it."""
+        """A report that is not done is left to the next start."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _report(self, held: Held, first: SignedReceipt, second: SignedReceipt) -> None:
-        key = held.binding.keys.session_key
-        for _ in range(_RETRIES):
+    async def _report(self, worker_index: int, channel: Channel, evidence: Evidence) -> None:
+        try:
+            await self._until_judged(worker_index, channel, evidence)
+            self.reported.add(worker_index)
+        finally:
+            self._under_way.discard(worker_index)
+
+    async def _until_judged(self, worker_index: int, channel: Channel, evidence: Evidence) -> None:
+        first, second, wait_sec = evidence.first, evidence.second, self._retry_sec
+        while True:
             try:
-                done = await held.channel.report_equivocation(first, second, session_key=key)
+                done = await channel.report_equivocation(first, second, session_key=evidence.session_key)
+            except (EvidenceRefused, CryptoError) as error:
+                log.warning("worker %d lied, and could not be slashed: %s", worker_index, error)
+                return
+            except (CocoonError, OSError, TimeoutError) as error:
+                log.warning("the report on worker %d has to wait %g s: %s", worker_index, wait_sec, error)
+                await asyncio.sleep(wait_sec)
+                wait_sec = min(2 * wait_sec, _LONGEST_SEC)
+            else:
                 log.warning(
                     "worker %d signed two receipts with number %d: %d nanoTON of its stake were slashed",
-                    held.worker_index, first.receipt.seq, done.slashed_nano,
+                    worker_index, first.receipt.seq, done.slashed_nano,
                 )  # fmt: skip
-                return
-            except ChainError as error:
-                log.warning("the report on worker %d has to wait for the network: %s", held.worker_index, error)
-                await asyncio.sleep(self._retry_sec)
-            except CocoonError as error:
-                log.warning("worker %d lied, and could not be slashed: %s", held.worker_index, error)
                 return
 
 

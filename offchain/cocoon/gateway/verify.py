@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pytoniq_core import Address
 
 from ..chain.base import Chain
+from ..client.trust import NetworkTrust, check_network
 from ..client.workers import read_worker
 from ..crypto.ed25519 import verify
 from ..crypto.errors import CryptoError
 from ..crypto.usage import price
 from ..deployment import Deployment
-from ..errors import ClientError
+from ..errors import ClientError, WireError
 from ..wire.common import DOMAIN_TAG, Kind
 from ..wire.escrow import EscrowStorage
-from ..wire.registry import RegistryStorage
 from .estimate import streamed_price
 from .receipts import Proof
 
-__all__ = ["Check", "check_offline", "check_on_chain"]
+__all__ = ["Check", "check_offline", "check_on_chain", "missing", "verdict"]
 
 _KINDS = (Kind.STREAM_RECEIPT, Kind.FORCED_RECEIPT)
+_OWNERSHIP = ("channel", "session key")  # either of them shows that the key is the worker's
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,22 @@ class Check:
     name: str
     holds: bool | None
     detail: str
+
+
+def verdict(checks: Iterable[Check]) -> bool | None:
+    """False if anything fails. True only if the chain shows whose key it is: anyone can sign with one of their own.
+    None if it does not, or was not asked; `missing` then says what that takes.
+    """
+    found = list(checks)
+    if any(check.holds is False for check in found):
+        return False
+    return True if any(check.name in _OWNERSHIP and check.holds for check in found) else None
+
+
+def missing(checks: Iterable[Check]) -> str:
+    """Why the verdict is None."""
+    said = "; ".join(f"{check.name}: {check.detail}" for check in checks if check.name in _OWNERSHIP)
+    return f"nothing shows that this session key is the worker's ({said or 'the chain was not asked'})"
 
 
 def check_offline(proof: Proof) -> list[Check]:
@@ -63,73 +80,106 @@ def _offline(proof: Proof) -> Iterator[Check]:
     )
 
 
-async def check_on_chain(proof: Proof, chain: Chain) -> list[Check]:
-    """What the chain's proven state says: whose key it is, whether it is slashable, what became of the channel."""
+async def check_on_chain(proof: Proof, chain: Chain, *, registry: Address | None = None) -> list[Check]:
+    """What the chain's proven state says: whose key it is, whether it is slashable, what became of the channel.
+
+    registry: of the network that is meant. None believes the receipt, and so whoever made it, about which network it is
+    of. ChainError.
+    """
     if chain.global_id != proof.channel.global_id:
         detail = f"the receipt is of network {proof.channel.global_id}, this is {chain.global_id}: choose the other"
         return [Check("network", False, detail)]
-    derived = Deployment(proof.registry).worker(proof.worker_index) == proof.worker
-    checks = [
-        Check(
-            "worker",
-            derived or None,
-            f"worker {proof.worker_index} of registry {_name(proof.registry)}"
-            if derived
-            else "the address does not follow from registry and index by this release's Worker code",
-        )
+    if registry is not None and registry != proof.registry:
+        return [Check("network", False, f"the receipt is of registry {_name(proof.registry)}, another than meant")]
+    deployment = Deployment(proof.registry)
+    try:
+        trust = await check_network(chain, deployment, allow_simulated_tee=True)
+    except (ClientError, WireError) as error:
+        return _unknown(str(error))
+    if deployment.worker(proof.worker_index) != proof.worker:
+        # some other contract, which says of itself what its maker likes
+        return _unknown("the address does not follow from registry and index by this release's Worker code")
+    channel, by_channel = await _escrow(proof, chain, deployment)
+    key, by_worker = await _key(proof, chain)
+    attested = by_worker if by_channel is None else by_channel
+    known = bool(channel.holds or key.holds)
+    return [
+        Check("worker", True, f"worker {proof.worker_index} of registry {_name(proof.registry)}"),
+        channel,
+        key,
+        _measurement(proof, trust, attested, known=known),
     ]
-    checks += [await _escrow(proof, chain), await _key(proof, chain)]
-    checks.append(await _measurement(proof, chain))
-    return checks
 
 
-async def _escrow(proof: Proof, chain: Chain) -> Check:
+def _unknown(why: str) -> list[Check]:
+    """Nothing that such a network or worker says counts."""
+    after = "not looked at: the worker is not known"
+    return [Check("worker", None, why), *(Check(name, None, after) for name in (*_OWNERSHIP, "measurement"))]
+
+
+async def _escrow(proof: Proof, chain: Chain, deployment: Deployment) -> tuple[Check, int | None]:
+    """With the measurement that the escrow has of the key, if the key is its."""
     data = (await chain.account(proof.channel.escrow)).data
     if data is None or not data.refs:
-        return Check("channel", None, "it has been closed since; its transactions remain on the chain")
-    state = EscrowStorage.from_cell(data)
-    parties = (state.identity.registry, state.identity.worker) == (proof.registry, proof.worker)
-    if not parties:
-        return Check("channel", False, "this escrow is between others")
+        return Check("channel", None, "no channel is open there: closed since, or there never was one"), None
+    try:
+        state = EscrowStorage.from_cell(data)
+    except WireError:
+        return Check("channel", None, "what is there is no escrow of this release"), None
+    who = state.identity
+    if (who.registry, who.worker) != (proof.registry, proof.worker):
+        return Check("channel", False, "this escrow is between others"), None
+    if deployment.escrow(who.client, who.worker, who.salt) != proof.channel.escrow:
+        return Check("channel", None, "what is there is no escrow of this release"), None
     if state.epoch != proof.channel.epoch:
-        return Check("channel", None, "it was opened anew since; the receipt is of an earlier time")
+        return Check("channel", None, "it was opened anew; the receipt is of another time"), None
     binding = state.binding
     if binding is None or binding.key_epoch != proof.channel.key_epoch:
-        return Check("channel", None, "it has been bound to newer keys since")
-    mine = (binding.keys.session_key, binding.keys.measurement, binding.model_id, binding.terms) == (
+        return Check("channel", None, "it is bound to other keys by now"), None
+    if (binding.keys.session_key, binding.keys.measurement, binding.model_id, binding.terms) != (
         proof.session_key, proof.measurement, proof.model_id, proof.terms,
-    )  # fmt: skip
-    return Check(
-        "channel", mine,
-        "the escrow is bound to this key, measurement, model and these prices" if mine
-        else "the escrow is bound to another key, measurement, model or other prices",
-    )  # fmt: skip
+    ):  # fmt: skip
+        return Check("channel", False, "the escrow is bound to another key, measurement, model or other prices"), None
+    detail = "the escrow is bound to this key, measurement, model and these prices"
+    return Check("channel", True, detail), binding.keys.measurement
 
 
-async def _key(proof: Proof, chain: Chain) -> Check:
+async def _key(proof: Proof, chain: Chain) -> tuple[Check, int | None]:
+    """With the measurement that the worker has of the key; of earlier keys it has none."""
     try:
         worker = await read_worker(chain, proof.worker)
     except ClientError as error:
-        return Check("session key", None, str(error))
-    if worker.people.keys.session_key == proof.session_key:
-        return Check("session key", True, "it is the worker's present key; its stake answers for this receipt")
-    if proof.session_key in worker.people.slashable.old_keys:
-        return Check("session key", True, "it is an earlier key of the worker, for which its stake still answers")
-    return Check("session key", None, "the worker has no such key (any more): compare with the channel")
+        return Check("session key", None, str(error)), None
+    keys = worker.people.keys
+    if keys.session_key == proof.session_key:
+        detail = "it is the worker's present key; its stake answers for this receipt"
+        return Check("session key", True, detail), keys.measurement
+    until = worker.people.slashable.old_keys.get(proof.session_key)
+    if until is None:
+        return Check("session key", None, "the worker has no such key: forgotten since, or it never had one"), None
+    answers = "for which its stake still answers" if until >= await chain.time() else "too old to be slashed for"
+    return Check("session key", True, f"it is an earlier key of the worker, {answers}"), None
 
 
-async def _measurement(proof: Proof, chain: Chain) -> Check:
+def _measurement(proof: Proof, trust: NetworkTrust, attested: int | None, *, known: bool) -> Check:
+    """attested: what the chain says ran with the key; None if it does not say. known: the key is the worker's."""
+    simulated, lists = trust.root.simulated, trust.measurements
+    if proof.simulated_tee != simulated:
+        truth = "is simulated" if simulated else "is Intel's"
+        return Check("measurement", False, f"the receipt says otherwise, but this network's root of trust {truth}")
+    if proof.measurement in lists.denied:
+        return Check("measurement", False, "governance has denied this measurement: do not trust what it ran")
+    if attested is not None and attested != proof.measurement:
+        return Check("measurement", False, f"the key was attested for another measurement, {_short(attested)}")
+    if not known:
+        return Check("measurement", None, "whose key signed is not known, so neither is what ran")
     if proof.measurement == 0:
         return Check("measurement", None, "nothing was attested: whoever runs the worker could read prompt and answer")
-    data = (await chain.account(proof.registry)).data
-    if data is None:
-        return Check("measurement", None, "there is no registry at this address")
-    known = RegistryStorage.from_cell(data).measurements
-    if proof.measurement in known.denied:
-        return Check("measurement", False, "governance has denied this measurement: do not trust what it ran")
-    if proof.simulated_tee:
+    if attested is None:
+        return Check("measurement", None, "the chain no longer says what this earlier key was attested for")
+    if simulated:
         return Check("measurement", None, "simulated: no hardware stands behind it")
-    if proof.measurement in known.listed:
+    if proof.measurement in lists.listed:
         return Check("measurement", True, f"{_short(proof.measurement)} is on the registry's list")
     return Check(
         "measurement", None, f"{_short(proof.measurement)} is not on the list: accepted by the client's choice"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from ..chain.lite import LiteChain
 from ..chain.networks import read_global_config
-from ..gateway.backend import Backend, Delta, Finished, Model
+from ..gateway.backend import Backend, Delta, Finished, Model, Spent
 from ..gateway.context import HttpLimits
-from ..gateway.errors import ApiError
+from ..gateway.errors import ApiError, BackendFailed, RequestRefused
 from ..gateway.metrics import MarketMetrics
 from ..gateway.opening import open_market
 from ..gateway.questions import chat_question, completion_question, embedding_texts
@@ -133,19 +133,45 @@ class AsyncClient:
         model_id = self._model_id(model)
         return sum(self.backend.quote(body, model_id) for body in bodies)
 
-    async def run_all(self, bodies: Sequence[dict[str, Any]], model: str) -> tuple[list[str], list[Finished]]:
-        """Requests to workers, some at a time: (texts, ends)."""
-        texts, ends = [""] * len(bodies), dict[int, Finished]()
+    async def run_all(
+        self, bodies: Sequence[dict[str, Any]], model: str, *, paid: Callable[[int], None] = lambda nano: None
+    ) -> tuple[list[str], list[Finished]]:
+        """Requests to workers, some at a time: (texts, ends). `paid` is told what each cost, or may have, however it
+        ended. BackendFailed with what all of them cost; TimeoutError.
+        """
+        texts, ends, costs = [""] * len(bodies), dict[int, Finished](), list[int]()
 
         async def one(index: int) -> None:
-            async with contextlib.aclosing(self._run(bodies[index], model, None)) as events:
-                async for event in events:
-                    if isinstance(event, Finished):
-                        ends[index] = event
-                    else:
-                        texts[index] += event.text
+            try:
+                await ask(index)
+            except BackendFailed as error:
+                # The others are paid for; and what cost nothing can be asked again within what was quoted.
+                if len(bodies) == 1 or error.spent_nano or isinstance(error, RequestRefused):
+                    raise
+                await ask(index)
 
-        await together(len(bodies), one, at_once=_REQUESTS_AT_ONCE, seconds=self._limits.request_sec)
+        async def ask(index: int) -> None:
+            body = bodies[index]
+            spent = Spent(self.quote([body], model))
+            try:
+                with spent:
+                    spent.prompt_nano = self.quote([{**body, "max_tokens": 0}], model)
+                    async with contextlib.aclosing(self._run(body, model, None)) as events:
+                        async for event in events:
+                            spent.saw(event)
+                            if isinstance(event, Finished):
+                                ends[index] = event
+                            else:
+                                texts[index] += event.text
+            finally:
+                costs.append(spent.nano)
+                paid(spent.nano)
+
+        try:
+            await together(len(bodies), one, at_once=_REQUESTS_AT_ONCE, seconds=self._limits.request_sec)
+        except BackendFailed as error:
+            error.spent_nano = sum(costs)
+            raise
         return texts, [ends[index] for index in range(len(bodies))]
 
     def with_max_tokens(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -185,6 +185,9 @@ class _Run:
         self.promised_nano += most_nano
         return True
 
+    def _paid(self, nano: int) -> None:
+        self.done.spent_nano += nano
+
     async def one(self, item: BatchItem) -> None:
         """Asks, and keeps the answer or what went wrong. Without workers or money nothing else would be answered
         either: then the batch stops.
@@ -196,11 +199,7 @@ class _Run:
                 self.done.stopped = f"{most} nanoTON for the next request are more than the budget has left"
                 return
             try:
-                texts, ends = await self.client.run_all(work.bodies, work.model)
-                self.done.spent_nano += sum(end.fee_nano for end in ends)
-            except BackendFailed as error:
-                self.done.spent_nano += error.spent_nano
-                raise
+                texts, ends = await self.client.run_all(work.bodies, work.model, paid=self._paid)
             finally:
                 self.promised_nano -= most
                 self.settled.set()

@@ -34,17 +34,22 @@ const download = (receipt) => {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 };
 
-const body = ({ receipt, checks, holds, transactions }) => {
-  const open = checks.some((entry) => entry.holds === null);
-  const kind = !holds ? "bad" : receipt.simulated_tee || open ? "warn" : "good";
-  const title = !holds ? "This proof does not hold" : receipt.simulated_tee ? "Signed and paid, but not confidential" : "Proven";
-  const note = receipt.simulated_tee
-    ? "The receipt is real. No hardware vouches for the worker on this network, so its owner could read everything."
-    : "Checked by the gateway just now; check it yourself with the file below.";
+// holds is null while the chain does not show whose key signed: anybody could have
+export const verdict = ({ receipt, checks, holds, missing }) => {
+  if (holds === null) return ["warn", "?", "Not established", missing ?? "The chain does not show whose key signed this."];
+  if (holds !== true) return ["bad", "✕", "This proof does not hold", "One of the checks below failed: do not rely on this receipt."];
+  if (receipt.simulated_tee) return ["warn", "✓", "Signed and paid, but not confidential",
+    "The receipt is real. No hardware vouches for the worker on this network, so its owner could read everything."];
+  const kind = checks.some((entry) => entry.holds === null) ? "warn" : "good";
+  return [kind, "✓", "Proven", "Checked by the gateway just now; check it yourself with the file below."];
+};
+
+const body = ({ receipt, checks, holds, missing, transactions }) => {
+  const [kind, sign, title, note] = verdict({ receipt, checks, holds, missing });
   const last = transactions.slice(-8);
   return el(
     "div.proof-body", {},
-    head(kind, holds ? "✓" : "✕", title, note),
+    head(kind, sign, title, plain(note, 400)),
     el("ul.checks", {}, checks.map(check)),
     el("div", {}, el("h4", {}, "Receipt"), el(
       "dl.fields", {},
