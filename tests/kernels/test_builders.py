@@ -291,6 +291,13 @@ def test_command_line_builds_inspects_and_runs_a_bundle(tmp_path: Path, monkeypa
     assert "exists already" in refused.stderr
 
 
+def test_command_line_adds_to_no_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    flags = ["--licence", "MIT", "--example", "x=f32[2,3]", "--add"]
+    refused = CliRunner().invoke(main, ["kernel", "build", "loops:scaled", str(tmp_path / "none"), *flags])
+    assert refused.exit_code == 2
+    assert f"{tmp_path / 'none'} is no bundle to add to" in refused.stderr
+
+
 def test_command_line_builds_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COCOON_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parent)])

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from forge import read_manifest, write_manifest
 from loops import scaled, stubborn
+from tiny import tiny_blueprint
 
 from cocoon.kernels.builders.blueprint import BuildOptions
 from cocoon.kernels.builders.function import blueprint_from_function
-from cocoon.kernels.builders.pack import write_bundle
+from cocoon.kernels.builders.pack import add_build, write_bundle
 from cocoon.kernels.bundle.limits import Limits
+from cocoon.kernels.bundle.loader import MANIFEST
 from cocoon.kernels.engine.chat import Message
 from cocoon.kernels.engine.sampling import Sampling
 from cocoon.kernels.errors import (
@@ -154,6 +156,57 @@ def test_compiled_programs_under_other_names_are_not_kept(host: KernelHost, comp
     assert host._process is not None
     host._process._keep(key.replace("{model}", host.model_id.hex()), b"evil")
     assert sorted(compiled.parent.rglob("*")) == before
+
+
+def test_compiled_programs_are_kept_once_each_and_only_the_builds_own(tmp_path: Path) -> None:
+    """A process under a stranger's control must not fill the disk."""
+    folder = function_bundle(tmp_path / "b", scaled, x=np.ones((2, 3), np.float32))
+    host = KernelHost(Order(folder, compiled=tmp_path / "c", limits=Limits(compiled_bytes=1 << 20), strict=LINUX))
+    host.load()
+    try:
+        (kept,) = (tmp_path / "c" / CONFINED).iterdir()
+        data = kept.read_bytes()
+        process = host._process
+        assert process is not None
+        for message in (
+            {"compiled": kept.name},  # again
+            {"compiled": kept.name + "0"},  # an invented name
+            {"keeps": [kept.name, "0"]},  # a list of them
+            {"compiled": kept.name},
+            {"compiled": "0"},
+        ):
+            process._take(message, b"evil")
+        assert {path.name: path.read_bytes() for path in kept.parent.iterdir()} == {kept.name: data}
+        process._keeps = {"0"}
+        process._keep("0", bytes((1 << 20) + 1))
+        assert list(kept.parent.iterdir()) == [kept]
+    finally:
+        host.close()
+
+
+@pytest.mark.parametrize("start", ["a process", "a build to add"])
+def test_bundle_whose_manifest_is_a_pipe_is_refused_and_not_waited_for(
+    tiny_bundle: Path, tmp_path: Path, start: str
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "b")
+    (tmp_path / "b" / MANIFEST).unlink()
+    os.mkfifo(tmp_path / "b" / MANIFEST)
+    refused = []
+
+    def load() -> None:
+        try:
+            if start == "a process":
+                KernelHost(Order(tmp_path / "b", strict=LINUX)).load()
+            else:
+                add_build(tiny_blueprint(), BuildOptions(), tmp_path / "b")
+        except BundleInvalid as error:
+            refused.append(str(error))
+
+    waiting = threading.Thread(target=load, daemon=True)
+    waiting.start()
+    waiting.join(60)
+    assert refused
+    assert "not a plain file" in refused[0]
 
 
 def test_kernel_that_does_not_stop_is_ended_and_only_its_request_fails(tmp_path: Path, compiled: Path) -> None:

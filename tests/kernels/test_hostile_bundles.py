@@ -23,14 +23,19 @@ from jax import export as jax_export
 from jax._src.interpreters import mlir
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo
+from tiny import tiny_blueprint
 
+from cocoon.kernels.builders.blueprint import BuildOptions
 from cocoon.kernels.builders.export import export_program, specs
+from cocoon.kernels.builders.pack import write_bundle
 from cocoon.kernels.bundle import canonical
 from cocoon.kernels.bundle.audit import audit, audit_build
 from cocoon.kernels.bundle.limits import Limits
-from cocoon.kernels.bundle.loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, open_bundle
+from cocoon.kernels.bundle.loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, open_bundle, program_name
 from cocoon.kernels.bundle.manifest import Manifest, Tensor
+from cocoon.kernels.bundle.safetensors import NUMPY
 from cocoon.kernels.engine.model import Model
+from cocoon.kernels.engine.runtime import Runtime
 from cocoon.kernels.errors import BundleInvalid, BundleUnavailable, KernelError, MemoryExceeded
 
 REFUSALS = (BundleInvalid, BundleUnavailable, MemoryExceeded)
@@ -290,6 +295,56 @@ def test_a_program_put_in_place_of_another_is_refused(tiny_bundle: Path, tmp_pat
 def test_a_program_of_more_operations_than_allowed_is_refused() -> None:
     with pytest.raises(BundleInvalid, match="more than 3 operations"):
         audit(_export(lambda x: jnp.tanh(x) @ x), [X], [X], Limits(operations=3), "it")
+
+
+@pytest.fixture
+def stepped(tmp_path: Path) -> Path:
+    """A bundle whose build has steps."""
+    write_bundle(tiny_blueprint(), [BuildOptions("int8", slots=1, chunk=16, capacity=32)], tmp_path / "b")
+    return tmp_path / "b"
+
+
+def test_steps_that_make_what_no_program_takes_are_refused(stepped: Path) -> None:
+    manifest = read_manifest(stepped)
+    manifest["builds"][0]["steps"][0]["outputs"].append({"name": "junk", "dtype": "f32", "dims": [1 << 20]})
+    write_manifest(stepped, manifest)
+    with pytest.raises(BundleInvalid, match="a step makes 'junk', which is no parameter"):
+        open_bundle(stepped)
+
+
+def test_steps_that_take_more_than_there_is_are_refused(stepped: Path) -> None:
+    manifest = read_manifest(stepped)
+    manifest["builds"][0]["steps"][0]["inputs"] *= 10_000
+    write_manifest(stepped, manifest)
+    with pytest.raises(MemoryExceeded, match="bytes, 10000000 are allowed"):
+        open_bundle(stepped, Limits(memory_bytes=10_000_000))
+
+
+def test_steps_with_large_temporary_arrays_are_refused_before_they_run(
+    stepped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = open_bundle(stepped).manifest.builds[0]
+    step, allowed = build.steps[0], Runtime(open_bundle(stepped), build).memory_bytes + (8 << 20)
+    (stored,) = (open_bundle(stepped).parameter(build, name) for name in step.inputs)
+    assert allowed < 16 << 20
+
+    def greedy(weight: Any) -> tuple[Any, ...]:
+        """Sorts four arrays of 4 MiB by one another, for nothing."""
+        many = [weight[0, 0] * jnp.arange(1 << 20, dtype=jnp.float32) + i for i in range(4)]
+        extra = sum(one[0] for one in jax.lax.sort(many)) * 0
+        return tuple((jnp.zeros(t.shape) + extra).astype(NUMPY[t.dtype]) for t in step.outputs)
+
+    made = export_program(greedy, specs([stored]))
+    manifest = read_manifest(stepped)
+    for listed in manifest["builds"][0]["steps"]:
+        if listed["sha256"] == step.sha256:
+            listed |= {"sha256": made.sha256, "bytes": len(made.data)}
+    (stepped / program_name(made.sha256)).write_bytes(made.data)
+    write_manifest(stepped, manifest)
+    bundle = open_bundle(stepped, Limits(memory_bytes=allowed))
+    monkeypatch.setattr(Runtime, "_prepare", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(MemoryExceeded, match="to make the parameters"):
+        Runtime(bundle, bundle.manifest.builds[0])
 
 
 FUZZ = """

@@ -37,7 +37,8 @@ def test_kernel_by_a_bundles_folder_is_served_from_its_own_process(tiny_bundle: 
 
 VALUES: list[Any] = [
     None, True, 0, 1, -1, 2**31, 2**64, 2**200, 10**400, 0.5, -0.5, 1e308, float("inf"), float("nan"), "", "x",
-    "\ud800", "\0", "<|im_end|>", "é" * 300, "x" * 5000, [], ["stop"], [""], ["x"] * 17, [None], [[]], {}, {"role": "user"},
+    "\ud800", "\0", "<|im_end|>", "é" * 300, "x" * 5000, [], ["stop"], [""], ["x"] * 17, [None], [[]], {},
+    {"role": "user"},
     [{"role": "user", "content": "hello"}], [{"role": "system", "content": "\ufdd0"}],
     [{"role": "assistant", "content": "x" * 400}], [{"role": "tool", "content": "x"}],
     [{"role": "user", "content": "x"}] * 200, {"$": {"$": {}}},

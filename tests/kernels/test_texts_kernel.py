@@ -25,7 +25,7 @@ from cocoon.crypto.response import ResponseKey
 from cocoon.kernels.builders.blueprint import BuildOptions
 from cocoon.kernels.builders.huggingface import blueprint_from_folder
 from cocoon.kernels.builders.pack import write_bundle
-from cocoon.kernels.bundle.loader import model_id_of
+from cocoon.kernels.bundle.loader import read_manifest
 from cocoon.kernels.engine.request import Metering
 from cocoon.kernels.errors import InvalidRequest, OverBudget, PromptTooLong, UnsupportedModel
 from cocoon.wire.common import Kind, ModelTerms
@@ -65,7 +65,7 @@ def check_vectors(body: dict[str, Any], folders: tuple[Path, Any]) -> None:
 
 def test_texts_kernel_answers_with_the_reference_vectors(kernel: TextsKernel, folders: tuple[Path, Any]) -> None:
     request = {"input": list(IDS)}
-    assert kernel.model_id == model_id_of(folders[0])
+    assert kernel.model_id == read_manifest(folders[0]).model_id
     assert (kernel.count_tokens(request), kernel.asked_tokens(request)) == (11, 0)
     done = kernel.complete(request, max_tokens=1, cancel=threading.Event())
     assert (done.prompt_tokens, done.cached_tokens, done.completion_tokens) == (11, 0, 0)

@@ -21,17 +21,18 @@ from cocoon.agent.config import DEFAULT_TERMS, AgentConfig
 from cocoon.agent.errors import JournalInUse
 from cocoon.agent.jobs import JobKey, Outcome
 from cocoon.agent.journal import Ended, Journal
-from cocoon.agent.kernel import StreamKernel
+from cocoon.agent.kernel import Ended as StreamEnded
+from cocoon.agent.kernel import Event, StreamKernel
 from cocoon.agent.vouchers import VoucherBook
 from cocoon.amounts import parse_ton, ton_text
 from cocoon.bench.null_kernel import NullKernel
 from cocoon.kernels.engine.request import Metering
-from cocoon.kernels.errors import InvalidRequest
+from cocoon.kernels.errors import EngineBusy, InvalidRequest, KernelCrashed, KernelError, OverBudget, PromptTooLong
 from cocoon.wire.common import Payment, PaymentReason
 from cocoon.wire.worker import WorkerStatus
 from cocoon.worker.attention import Urgency, advise
 from cocoon.worker.books import Books, ChannelBook, open_books, read_books
-from cocoon.worker.counting import counted
+from cocoon.worker.counting import Tally, counted
 from cocoon.worker.directory import WorkerDirectory
 from cocoon.worker.earnings import read_earnings
 from cocoon.worker.errors import WorkerCommandError
@@ -214,7 +215,7 @@ def test_counting_kernel_counts_answers_tokens_and_failures() -> None:
     assert (tally.prompt_tokens, tally.completion_tokens, tally.answers, tally.failures) == (3, 2, 1, 0)
     with pytest.raises(InvalidRequest):
         kernel.complete({}, max_tokens=2, cancel=threading.Event())
-    assert (tally.answers, tally.failures, tally.running) == (1, 1, 0)
+    assert (tally.answers, tally.failures, tally.running) == (1, 0, 0)  # the client's mistake, not the kernel's
     heard: list[Any] = []
     before = time.monotonic()
     run = kernel.start({"prompt": "d e"}, metering(allowed=1), heard.append, max_tokens=9)
@@ -225,6 +226,51 @@ def test_counting_kernel_counts_answers_tokens_and_failures() -> None:
     assert (tally.running, tally.answers, tally.streams, tally.completion_tokens) == (0, 2, 1, 4)
     assert tally.tokens_per_sec() == pytest.approx(4 / 60)
     assert len(heard) == 4
+
+
+class Scripted(NullKernel):
+    """Streams as it is told to."""
+
+    def __init__(self, say: Callable[[Callable[[Event], None]], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def start(self, request: Any, metering: Any, told: Callable[[Event], None], **_: Any) -> Any:
+        self._say(told)
+
+
+def streamed(say: Callable[[Callable[[Event], None]], None]) -> Tally:
+    """What is counted of such a stream."""
+    kernel, tally = counted(Scripted(say))
+    assert isinstance(kernel, StreamKernel)
+    with contextlib.suppress(KernelError):
+        kernel.start({}, metering(allowed=1), lambda _: None, max_tokens=1)
+    return tally
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"),
+    [(OverBudget(9), 0), (PromptTooLong(9, 8), 0), (KernelCrashed("it died"), 1), (EngineBusy("later"), 1)],
+)
+def test_counting_kernel_counts_only_the_kernels_own_failures(error: Exception, failures: int) -> None:
+    def fail(_: Any) -> None:
+        raise error
+
+    for say in (fail, lambda told: told(error)):
+        tally = streamed(say)
+        assert (tally.failures, tally.answers, tally.streams, tally.running) == (failures, 0, 0, 0)
+
+
+def test_counting_kernel_counts_a_stream_only_with_the_lock_held() -> None:
+    kept: list[Callable[[Event], None]] = []
+    tally = streamed(kept.append)
+    ending = threading.Thread(target=kept[0], args=(StreamEnded({}),))
+    with tally._lock:
+        ending.start()
+        ending.join(0.2)
+        assert tally.streams == 0  # nobody counts past one who counts
+    ending.join()
+    assert tally.streams == 1
 
 
 def metering(*, allowed: int) -> Metering:

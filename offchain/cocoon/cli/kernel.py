@@ -64,9 +64,12 @@ def build(
     """Make BUNDLE out of SOURCE: a GGUF file, a Hugging Face folder (Llama, Qwen2, Qwen3, BERT), or module:function."""
     from ..kernels.builders.blueprint import BuildOptions
     from ..kernels.builders.pack import add_build, write_bundle
+    from ..kernels.bundle.loader import MANIFEST
     from ..kernels.engine.runtime import FolderCache
     from ..kernels.fetch import compiled_dir
 
+    if add and not (bundle / MANIFEST).is_file():
+        raise click.UsageError(f"{bundle} is no bundle to add to: leave --add out to make it")
     options = [
         BuildOptions(precision, slots, capacity, chunk, parts)  # type: ignore[arg-type]
         for precision in dict.fromkeys(precisions or ("f32",))
@@ -202,20 +205,31 @@ def run(
 @kernel.command()
 @click.argument("model_id")
 @click.option("--mirror", "mirrors", multiple=True, required=True, help="An http(s) address. Repeatable.")
-def fetch(model_id: str, mirrors: tuple[str, ...]) -> None:
-    """Get the bundle with MODEL_ID (64 hex digits) from mirrors, which need not be trusted, and print its folder."""
+@click.option("--build", "build_id", help="The id (64 hex digits) of the only build to accept.")
+def fetch(model_id: str, mirrors: tuple[str, ...], build_id: str | None) -> None:
+    """Get the bundle with MODEL_ID (64 hex digits) from mirrors, and print its folder.
+
+    With --build, no mirror is trusted: weights, tokenizer and programs are those that the two ids name. Without it,
+    the mirror chooses the programs, and so the answers; the golden vectors catch mistakes, not malice.
+    """
     from ..kernels.bundle.store import fetch_bundle
     from ..kernels.fetch import cache_dir
 
-    try:
-        wanted = bytes.fromhex(model_id)
-    except ValueError:
-        wanted = b""
-    if len(wanted) != 32:
-        raise click.BadParameter("write 64 hex digits", param_hint="MODEL_ID")
+    wanted = _id(model_id, "MODEL_ID")
+    only = None if build_id is None else _id(build_id, "--build")
     with _bars() as show:
-        folder = fetch_bundle(wanted, cache_dir() / "bundles", mirrors, progress=show)
+        folder = fetch_bundle(wanted, cache_dir() / "bundles", mirrors, progress=show, build=only)
     click.echo(folder)
+
+
+def _id(text: str, what: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != 32:
+        raise click.BadParameter("write 64 hex digits", param_hint=what)
+    return found
 
 
 def _blueprint(

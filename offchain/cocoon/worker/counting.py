@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..agent.engine_kernel import EngineKernel
 from ..agent.kernel import Began, Ended, Event, Kernel, Piece, Result, Run, StreamKernel
+from ..kernels.errors import RequestError
 
 if TYPE_CHECKING:
     from ..kernels.engine.request import Metering
@@ -43,11 +44,13 @@ class Tally:
         with self._lock:
             self.running += 1
 
-    def end(self, *, failed: bool) -> None:
+    def end(self, error: BaseException | None = None, *, streamed: bool = False) -> None:
+        """error: what it ended with. A request at fault is no answer, and no failure of the kernel's."""
         with self._lock:
             self.running -= 1
-            self.failures += failed
-            self.answers += not failed
+            self.answers += error is None
+            self.streams += streamed and error is None
+            self.failures += error is not None and not isinstance(error, RequestError)
 
     def prompt(self, tokens: int, cached: int) -> None:
         with self._lock:
@@ -102,11 +105,12 @@ class CountingKernel:
         self, request: dict[str, Any], *, max_tokens: int, cancel: threading.Event, owner: str | None = None
     ) -> Result:
         self._tally.begin()
-        done: Result | None = None
         try:
             done = self._kernel.complete(request, max_tokens=max_tokens, cancel=cancel, owner=owner)
-        finally:
-            self._tally.end(failed=done is None)
+        except BaseException as error:
+            self._tally.end(error)
+            raise
+        self._tally.end()
         self._tally.prompt(done.prompt_tokens, done.cached_tokens)
         self._tally.produced(done.completion_tokens)
         return done
@@ -136,8 +140,8 @@ class CountingStreamKernel(CountingKernel):
         self._tally.begin()
         try:
             return self._streams.start(request, metering, telling, max_tokens=max_tokens, owner=owner)
-        except BaseException:
-            telling.over(failed=True)
+        except BaseException as error:
+            telling.over(error)
             raise
 
 
@@ -158,16 +162,15 @@ class _Telling:
                     self._since = None
                 self._tally.produced(1)
             case Ended():
-                self._tally.streams += 1
-                self.over(failed=False)
+                self.over()
             case _:
-                self.over(failed=True)
+                self.over(event)
         self._told(event)
 
-    def over(self, *, failed: bool) -> None:
+    def over(self, error: BaseException | None = None) -> None:
         if not self._is_over:
             self._is_over = True
-            self._tally.end(failed=failed)
+            self._tally.end(error, streamed=True)
 
 
 def counted(kernel: Kernel) -> tuple[Kernel, Tally]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy.typing as npt
 
 from ..bundle import chunks
-from ..bundle.loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, open_bundle, program_name, shard_name
+from ..bundle.loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, open_bundle, program_name, read_manifest, shard_name
 from ..bundle.manifest import SCHEMA, Core, Manifest, Shard, Weights
 from ..bundle.safetensors import write
 from ..engine.golden import check_golden
 from ..engine.runtime import CompiledCache, Runtime
 from ..errors import BundleInvalid
 from ..progress import Progress, ProgressCallback, silent
-from .blueprint import Blueprint, BuildOptions
+from .blueprint import Blueprint, BuildOptions, Made
 
 __all__ = ["add_build", "write_bundle"]
 
@@ -95,22 +95,22 @@ def add_build(
 
 
 def _add(blueprint: Blueprint, option: BuildOptions, folder: Path, cache: CompiledCache | None) -> Manifest:
-    before = Manifest.from_bytes((folder / MANIFEST).read_bytes())
+    before = read_manifest(folder)
     made = blueprint.source.make(option)
     if made.build.id in {build.id for build in before.builds}:
         return before
     manifest = Manifest(before.core, before.shards, (*before.builds, made.build))
-    for sha256, data in made.programs.items():
-        _replace(folder / program_name(sha256), data)
-    with _beside(folder) as trial:  # the same files under the new manifest, to be tried before it counts
+    with _beside(folder) as trial:  # the same files and the new ones, to be tried before they count
         for part in folder.iterdir():
             if part.name != MANIFEST:
                 shutil.copytree(part, trial / part.name, copy_function=os.link) if part.is_dir() else os.link(
                     part, trial / part.name
                 )
+        _write_programs(trial, made)
         (trial / MANIFEST).write_bytes(manifest.to_bytes())
         bundle = open_bundle(trial)
         check_golden(bundle, made.build, Runtime(bundle, made.build, cache=cache))
+    _write_programs(folder, made)
     _replace(folder / MANIFEST, manifest.to_bytes())
     return manifest
 
@@ -144,6 +144,11 @@ def _beside(folder: Path) -> Iterator[Path]:
     """A scratch folder on the same disk."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         yield Path(scratch)
+
+
+def _write_programs(folder: Path, made: Made) -> None:
+    for sha256, data in made.programs.items():
+        _replace(folder / program_name(sha256), data)
 
 
 def _replace(path: Path, data: bytes) -> None:

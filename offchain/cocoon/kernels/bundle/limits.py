@@ -15,7 +15,9 @@ class Limits:
     program_bytes: int = 64 << 20
     text_bytes: int = 64 << 20  # tokenizer, chat template, golden vectors: each
     builds: int = 64
-    programs: int = 64
+    programs: int = 64  # different ones of a build, steps included
+    programs_bytes: int = 1 << 30  # different ones of all builds together
+    compiled_bytes: int = 128 << 20  # a compiled program, to be kept
     shards: int = 4096
     tensors: int = 100_000
     operations: int = 500_000

@@ -16,7 +16,7 @@ from ..errors import BundleInvalid, BundleUnavailable, MemoryExceeded
 from ..progress import Progress, ProgressCallback, silent
 from . import chunks
 from .limits import Limits
-from .manifest import Build, Core, Manifest, Program, Tensor
+from .manifest import Build, Core, Manifest, Program, Step, Tensor
 from .safetensors import TensorFile
 
 __all__ = [
@@ -25,11 +25,13 @@ __all__ = [
     "TEMPLATE",
     "TOKENIZER",
     "Bundle",
-    "model_id_of",
+    "check_programs",
     "open_bundle",
     "parts_of",
     "program_name",
+    "read_manifest",
     "shard_name",
+    "step_bytes",
 ]
 
 MANIFEST, TOKENIZER, TEMPLATE, GOLDEN = "manifest.json", "tokenizer.json", "chat_template.jinja", "golden.safetensors"
@@ -102,10 +104,11 @@ def open_bundle(
     Progress phase `verify`, in bytes of weights. Raises BundleInvalid, BundleUnavailable or MemoryExceeded.
     """
     limits = Limits() if limits is None else limits
-    manifest = Manifest.from_bytes(_read(folder / MANIFEST, MANIFEST, limits.manifest_bytes))
+    manifest = read_manifest(folder, limits)
     if expected is not None and manifest.model_id != expected:
         raise BundleInvalid(f"{folder} is model {manifest.model_id.hex()}, expected {expected.hex()}")
     core = manifest.core
+    check_programs(manifest, limits)
     stored = _open_weights(folder, manifest, limits, progress)
     texts = {
         name: None if sha256 is None else _read_hashed(folder, name, sha256, limits)
@@ -121,8 +124,6 @@ def open_bundle(
         texts[TEMPLATE],
         {name: golden_file.array(name) for name in golden_file.tensors},
     )
-    if len(manifest.builds) > limits.builds:
-        raise BundleInvalid(f"the manifest has {len(manifest.builds)} builds, {limits.builds} are allowed")
     for index, build in enumerate(manifest.builds):
         try:
             _check_build(bundle, build)
@@ -131,12 +132,32 @@ def open_bundle(
     return bundle
 
 
-def model_id_of(folder: Path) -> bytes:
-    """32 bytes, from the manifest alone: opening the bundle checks that it is that model. Raises BundleInvalid."""
-    try:
-        return Manifest.from_bytes((folder / MANIFEST).read_bytes()).model_id
-    except OSError as error:
-        raise BundleInvalid(f"{folder} is no bundle: {error.strerror}") from error
+def read_manifest(folder: Path, limits: Limits | None = None) -> Manifest:
+    """The manifest alone: opening the bundle checks that the files are what it says.
+
+    Raises BundleInvalid or BundleUnavailable.
+    """
+    limit = (Limits() if limits is None else limits).manifest_bytes
+    return Manifest.from_bytes(_read(folder / MANIFEST, str(folder / MANIFEST), limit))
+
+
+def check_programs(manifest: Manifest, limits: Limits) -> int:
+    """Bytes of all programs, known before any of them is there. Raises BundleInvalid."""
+    if len(manifest.builds) > limits.builds:
+        raise BundleInvalid(f"the manifest has {len(manifest.builds)} builds, {limits.builds} are allowed")
+    for index, build in enumerate(manifest.builds):
+        if len(build.hashes) > limits.programs:
+            raise BundleInvalid(
+                f"manifest.builds[{index}] has {len(build.hashes)} programs and steps that differ, "
+                f"{limits.programs} are allowed"
+            )
+    for sha256, size in manifest.programs.items():
+        if size > limits.program_bytes:
+            raise BundleInvalid(f"program {sha256} has {size} bytes, {limits.program_bytes} are allowed")
+    total = sum(manifest.programs.values())
+    if total > limits.programs_bytes:
+        raise BundleInvalid(f"the programs have {total} bytes together, {limits.programs_bytes} are allowed")
+    return total
 
 
 def _open_weights(
@@ -178,12 +199,11 @@ def _check_build(bundle: Bundle, build: Build) -> None:
     limits, core = bundle.limits, bundle.core
     if len(build.programs) + len(build.steps) > limits.programs + 4 * len(bundle.stored):
         raise BundleInvalid(f"{len(build.programs)} programs and {len(build.steps)} steps are too many")
-    for sha256, size in build.hashes.items():
-        if size > limits.program_bytes:
-            raise BundleInvalid(f"program {sha256} has {size} bytes, {limits.program_bytes} are allowed")
     made = {tensor.name: tensor for step in build.steps for tensor in step.outputs}
     if shadowed := made.keys() & bundle.stored.keys():
         raise BundleInvalid(f"a step makes {min(shadowed)!r}, which is stored")
+    if unused := made.keys() - set(build.parameters):
+        raise BundleInvalid(f"a step makes {min(unused)!r}, which is no parameter")
     for name in build.parameters:
         if name not in made and name not in bundle.stored:
             raise BundleInvalid(f"parameter {name!r} is neither stored nor made by a step")
@@ -192,15 +212,22 @@ def _check_build(bundle: Bundle, build: Build) -> None:
             if name not in bundle.stored:
                 raise BundleInvalid(f"a step takes {name!r}, which is not stored")
     parts_of(bundle, build)
+    running = sum(tensor.size_bytes for tensor in build.state)
+    running += sum(t.size_bytes for program in build.programs for t in (*program.inputs, *program.outputs))
+    preparing = max((step_bytes(bundle, build, step) for step in build.steps), default=0)  # before there is any state
     needed = sum(bundle.parameter(build, name).size_bytes for name in set(build.parameters))
-    needed += sum(tensor.size_bytes for tensor in build.state)
-    needed += sum(t.size_bytes for program in build.programs for t in (*program.inputs, *program.outputs))
+    needed += max(running, preparing)
     if needed > limits.memory_bytes:
         raise MemoryExceeded(f"it needs {needed} bytes, {limits.memory_bytes} are allowed")
     if core.kind == "generate":
         _check_generate(core, build)
     else:
         _check_map(core, build)
+
+
+def step_bytes(bundle: Bundle, build: Build, step: Step) -> int:
+    """What goes into a step and comes out of it."""
+    return sum(t.size_bytes for t in (*(bundle.parameter(build, name) for name in step.inputs), *step.outputs))
 
 
 def parts_of(bundle: Bundle, build: Build) -> int:

@@ -239,6 +239,11 @@ class Manifest:
         """32 bytes, by which offers, requests and receipts name the model."""
         return bytes.fromhex(digest(to_json(self.core)))
 
+    @property
+    def programs(self) -> dict[str, int]:
+        """Program files of all builds by hash, with their lengths."""
+        return {sha256: size for build in self.builds for sha256, size in build.hashes.items()}
+
     def to_bytes(self) -> bytes:
         return dumps(to_json(self))
 

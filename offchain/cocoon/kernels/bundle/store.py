@@ -1,32 +1,38 @@
-"""Bundles by id: from a local folder, or from mirrors over HTTP, which are not trusted.
+"""Bundles by id: from a local folder, or from mirrors over HTTP.
 
 A mirror serves MODEL_ID/manifest.json and the files beside it. The manifest's core must have the id asked for; with it
-every other file is known by its hash, and a shard by the hash of each chunk, so that wrong content is noticed where it
-begins and never reaches the place bundles are opened from.
+weights, texts and golden vectors are known by their hashes, so that wrong content is noticed where it begins and never
+reaches the place bundles are opened from.
+
+The builds are outside the id: which programs compute the model is the mirror's word, unless the caller names a build.
+Golden vectors catch a program that is mistaken, not one made to lie about everything else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import shutil
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BundleInvalid, BundleUnavailable, KernelError
 from ..progress import Progress, ProgressCallback, silent
 from .chunks import root
 from .limits import Limits
-from .loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, open_bundle, program_name, shard_name
+from .loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, check_programs, open_bundle, program_name, shard_name
 from .manifest import Manifest, Shard
 
 __all__ = ["fetch_bundle"]
 
 _TIMEOUT_SEC = 30.0
+# What a mirror's failure looks like: no HTTP at all, an address that is none, a connection that is cut
+_FAILURES = (http.client.HTTPException, ValueError, OSError)
 
 
 def fetch_bundle(
@@ -35,14 +41,18 @@ def fetch_bundle(
     mirrors: Sequence[str] = (),
     limits: Limits | None = None,
     progress: ProgressCallback = silent,
+    *,
+    build: bytes | None = None,
 ) -> Path:
     """The folder of the model below `shelf`; fetched from the first mirror that has it and serves nothing wrong.
 
-    mirrors: http or https addresses. Progress phase `download`, in bytes of weights. Raises BundleUnavailable, which
-    says what was wrong with each mirror.
+    mirrors: http or https addresses. build: the id (32 bytes) of the only build to accept; None trusts the mirror to
+    have chosen the builds well. Progress phase `download`, in bytes of weights. Raises BundleUnavailable, which says
+    what was wrong with each mirror.
     """
     limits = Limits() if limits is None else limits
-    folder = shelf / model_id.hex()
+    # apart from what was fetched with a mirror's choice of builds
+    folder = shelf / (model_id.hex() if build is None else f"{model_id.hex()}-{build.hex()}")
     if (folder / MANIFEST).is_file():
         return folder
     shelf.mkdir(parents=True, exist_ok=True)
@@ -53,7 +63,7 @@ def fetch_bundle(
         try:
             with tempfile.TemporaryDirectory(dir=shelf, prefix=".fetch-") as scratch:
                 made = Path(scratch) / "bundle"
-                _fetch(f"{mirror.rstrip('/')}/{model_id.hex()}", model_id, made, limits, progress)
+                _fetch(f"{mirror.rstrip('/')}/{model_id.hex()}", model_id, build, made, limits, progress)
                 open_bundle(made, limits, expected=model_id)
                 with contextlib.suppress(FileExistsError):  # somebody else was faster, and checked it, too
                     made.rename(folder)
@@ -65,24 +75,31 @@ def fetch_bundle(
     )
 
 
-def _fetch(address: str, model_id: bytes, folder: Path, limits: Limits, progress: ProgressCallback) -> None:
+def _fetch(
+    address: str, model_id: bytes, build: bytes | None, folder: Path, limits: Limits, progress: ProgressCallback
+) -> None:
     (folder / "weights").mkdir(parents=True)
     (folder / "programs").mkdir()
-    text = _get(f"{address}/{MANIFEST}", limits.manifest_bytes)
-    manifest = Manifest.from_bytes(text)
+    manifest = Manifest.from_bytes(_get(f"{address}/{MANIFEST}", limits.manifest_bytes))
     if manifest.model_id != model_id:
         raise BundleInvalid(f"{MANIFEST} is of model {manifest.model_id.hex()}")
+    if build is not None:
+        only = next((one for one in manifest.builds if one.id == build.hex()), None)
+        if only is None:
+            raise BundleInvalid(f"{MANIFEST} lists no build {build.hex()}")
+        manifest = replace(manifest, builds=(only,))
     core = manifest.core
     total = sum(shard.bytes for shard in manifest.shards)
     if root(manifest.shards) != core.weights.root or total != core.weights.bytes:
         raise BundleInvalid("the manifest's shards are not those of the model")
-    if total > limits.memory_bytes or total > shutil.disk_usage(folder).free:
-        raise BundleInvalid(f"the weights are {total} bytes, more than there is room for")
+    programs_total = check_programs(manifest, limits)
+    if total > limits.memory_bytes or total + programs_total > shutil.disk_usage(folder).free:
+        raise BundleInvalid(
+            f"the weights are {total} bytes, the programs {programs_total}: more than there is room for"
+        )
     texts = {TOKENIZER: core.tokenizer, TEMPLATE: core.chat_template, GOLDEN: core.golden}
     wanted = {name: (sha256, limits.text_bytes) for name, sha256 in texts.items() if sha256 is not None}
-    for build in manifest.builds:
-        for sha256, size in build.hashes.items():
-            wanted[program_name(sha256)] = (sha256, min(size, limits.program_bytes))
+    wanted |= {program_name(sha256): (sha256, size) for sha256, size in manifest.programs.items()}
     for name, (sha256, limit) in wanted.items():
         data = _get(f"{address}/{name}", limit)
         if hashlib.sha256(data).hexdigest() != sha256:
@@ -92,15 +109,15 @@ def _fetch(address: str, model_id: bytes, folder: Path, limits: Limits, progress
     for index, shard in enumerate(manifest.shards):
         name = shard_name(index)
         done = _get_shard(f"{address}/{name}", folder / name, shard, core.weights.chunk_bytes, (done, total), progress)
-    (folder / MANIFEST).write_bytes(text)
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
 
 
 def _get(address: str, limit: int) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_SEC) as answer:
             data: bytes = answer.read(limit + 1)
-    except (urllib.error.URLError, ValueError, OSError) as error:
-        raise BundleUnavailable(f"{address} can't be had: {error}") from error
+    except _FAILURES as error:
+        raise BundleUnavailable(f"{address} can't be had: {_said(error)}") from error
     if len(data) > limit:
         raise BundleInvalid(f"{address} is longer than {limit} bytes")
     return data
@@ -123,6 +140,11 @@ def _get_shard(
                 progress(Progress("download", position, total))
             file.flush()
             os.fsync(file.fileno())
-    except (urllib.error.URLError, ValueError) as error:
-        raise BundleUnavailable(f"{address} can't be had: {error}") from error
+    except _FAILURES as error:
+        raise BundleUnavailable(f"{address} can't be had: {_said(error)}") from error
     return position
+
+
+def _said(error: Exception) -> str:
+    """A line of it: a bad mirror may have put anything there."""
+    return f"{type(error).__name__} {str(error)[:200]!a}"

@@ -13,8 +13,8 @@ import numpy as np
 from jax.experimental import serialize_executable
 
 from ..bundle.audit import Audited, audit_build, audit_step
-from ..bundle.loader import Bundle
-from ..bundle.manifest import Build, Tensor
+from ..bundle.loader import Bundle, step_bytes
+from ..bundle.manifest import Build, Step, Tensor
 from ..bundle.safetensors import NUMPY
 from ..errors import BundleInvalid, MemoryExceeded
 from ..progress import Progress, ProgressCallback, silent
@@ -109,8 +109,9 @@ class Runtime:
             progress(Progress("compile", index, len(build.programs)))
             self.programs.append(self._compile(part, states))
         progress(Progress("compile", len(build.programs), len(build.programs)))
-        self.memory_bytes = self._plan(parameters)
-        self._parameters = self._prepare()
+        steps = self._compile_steps()
+        self.memory_bytes = self._plan(parameters, steps)
+        self._parameters = self._prepare(steps)
         self._state: list[Any] = []
         self.reset()
 
@@ -131,10 +132,15 @@ class Runtime:
         """The index of the program with this role."""
         return next(index for index, program in enumerate(self.build.programs) if program.role == name)
 
-    def _plan(self, parameters: Sequence[Tensor]) -> int:
+    def _plan(self, parameters: Sequence[Tensor], steps: Sequence[tuple[Step, Compiled]]) -> int:
         """Bytes the devices of this process will need together, known before any of them is taken."""
         build, limit, placement = self.build, self.bundle.limits.memory_bytes, self.placement
         fixed = sum(placement.bytes_each(tensor) for tensor in parameters)
+        # Steps run on one device, before there is any state; what earlier ones made is held meanwhile.
+        greatest = max((step_bytes(self.bundle, build, step) + call.temporary_bytes for step, call in steps), default=0)
+        preparing = fixed * placement.local + greatest
+        if preparing > limit:
+            raise MemoryExceeded(f"{preparing} bytes are needed to make the parameters, {limit} are allowed")
         fixed += max(compiled.temporary_bytes for compiled in self.programs)
         fixed += max(sum(t.size_bytes for t in (*p.inputs, *p.outputs)) for p in build.programs)
         fixed *= placement.local
@@ -143,19 +149,22 @@ class Runtime:
             fits = max(0, limit - fixed) * build.slots // state if state else 0
             advice = f"; {fits} slots would fit: use a build of fewer slots" if build.slots else ""
             raise MemoryExceeded(f"{fixed + state} bytes are needed, {limit} are allowed{advice}")
-        return fixed + state
+        return max(fixed + state, preparing)
 
-    def _prepare(self) -> list[Any]:
+    def _compile_steps(self) -> list[tuple[Step, Compiled]]:
+        compiled: dict[str, Compiled] = {}
+        for step in self.build.steps:
+            part = audit_step(self.bundle, self.build, step)  # makes sure that its arguments have one shape only
+            if step.sha256 not in compiled:
+                compiled[step.sha256] = self._compile(part, ())
+        return [(step, compiled[step.sha256]) for step in self.build.steps]
+
+    def _prepare(self, steps: Sequence[tuple[Step, Compiled]]) -> list[Any]:
         """The parameters on the device; stored tensors that only steps need stay in their files."""
         build = self.build
         made: dict[str, Any] = {}
-        compiled: dict[tuple[str, int], Compiled] = {}
-        for step in build.steps:
-            part = audit_step(self.bundle, build, step)
-            key = (step.sha256, len(step.inputs))  # the audit makes sure that its arguments have one shape only
-            if key not in compiled:
-                compiled[key] = self._compile(part, ())
-            results = compiled[key].call(*(self.bundle.array(name) for name in step.inputs))
+        for step, compiled in steps:
+            results = compiled.call(*(self.bundle.array(name) for name in step.inputs))
             # at once: one device need not hold all of them
             made |= {
                 t.name: self.placement.place(t.name, array) for t, array in zip(step.outputs, results, strict=True)

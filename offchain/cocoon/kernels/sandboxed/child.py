@@ -55,8 +55,9 @@ class _ParentCache:
         self._read: dict[str, bytes] = {}
 
     def load(self, folder: Path, bundle: Bundle, build: Build) -> None:
-        for sha256 in build.hashes:
-            key = compiled_key(bundle, sha256)
+        keys = [compiled_key(bundle, sha256) for sha256 in build.hashes]
+        self._output.send({"keeps": keys})  # while nothing of a stranger's has run that could lie about them
+        for key in keys:
             for path in (folder / key, folder / CONFINED / key):
                 if path.is_file():
                     self._read[key] = path.read_bytes()

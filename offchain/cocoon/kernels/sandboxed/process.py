@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 from .. import errors
 from ..bundle.limits import Limits
-from ..bundle.loader import model_id_of
 from ..errors import BundleInvalid, KernelCrashed, KernelError, OverBudget, PromptTooLong
 from ..progress import Progress, ProgressCallback, silent
 from .frames import BrokenFrame, read_frame, write_frame
@@ -29,8 +28,6 @@ __all__ = ["CONFINED", "KernelProcess", "Order", "Replies", "Reply", "reply_erro
 
 _START_SEC = 120.0  # to import JAX on a busy machine
 CONFINED = "confined"  # the folder, below that of compiled programs, for what confined processes made
-_KEY_LENGTH = 250
-_KEY_CHARS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._")
 # what an environment has to have; the operator's secrets may be in the rest
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS", "JAX_PLATFORMS")
 
@@ -63,7 +60,7 @@ class KernelProcess:
     def __init__(self, order: Order, progress: ProgressCallback = silent) -> None:
         """Starts it and waits until it is ready. Raises what opening the bundle raises, or KernelCrashed."""
         self._order, self._progress = order, progress
-        self._model_id = model_id_of(order.folder).hex()
+        self._keeps: set[str] | None = None  # keys of compiled programs still to come; None until the child named them
         self._numbers = itertools.count(1)
         self._replies: dict[int, Replies] = {}
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -185,6 +182,9 @@ class KernelProcess:
         elif "progress" in header:
             phase, done, total = header["progress"]
             self._progress(Progress(str(phase), int(done), None if total is None else int(total)))
+        elif "keeps" in header:
+            if self._keeps is None:  # later the child may not be itself any more
+                self._keeps = {str(key) for key in header["keeps"]}
         elif "compiled" in header:
             self._keep(str(header["compiled"]), data)
         elif "ready" in header:
@@ -194,11 +194,12 @@ class KernelProcess:
             self._fatal = reply_error(header["fatal"])
 
     def _keep(self, key: str, data: bytes) -> None:
-        """Only for this model, under a name that is nothing but one, and apart from what unconfined processes load."""
-        if self._order.compiled is None or not key.startswith(f"{self._model_id}-"):
+        """Each program of the build once, and apart from what unconfined processes load."""
+        if self._order.compiled is None or self._keeps is None or key not in self._keeps:
             return
-        if not set(key) <= _KEY_CHARS or len(key) > _KEY_LENGTH:
+        if len(data) > self._order.limits.compiled_bytes:
             return
+        self._keeps.remove(key)
         folder = self._order.compiled / CONFINED
         with contextlib.suppress(OSError):  # compiled again next time
             folder.mkdir(parents=True, exist_ok=True)
