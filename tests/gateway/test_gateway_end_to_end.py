@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import aiohttp
+import pytest
 from click.testing import CliRunner
 from openai import AsyncOpenAI
 from scripted import TON, until
 
 from cocoon.cli import main
 from cocoon.demo.stage import Stage
+from cocoon.gateway.errors import GatewayError
 from cocoon.gateway.receipts import Proof
 from cocoon.gateway.sandbox import staged_gateway, staged_worker
 from cocoon.gateway.verify import check_offline, check_on_chain
@@ -35,6 +37,10 @@ async def test_gateway_over_a_real_network_answers_pays_and_proves(executor: Exe
         assert answer.choices[0].text == "three two one"
         assert answer.usage is not None
         assert answer.usage.total_tokens == 6
+
+        with pytest.raises(GatewayError, match="in use"):  # two would promise one deposit twice
+            async with staged_gateway(market, {"words": MODEL}):
+                pass
 
         stream = await client.completions.create(model="words", prompt="c b a", max_tokens=3, stream=True)
         assert "".join([chunk.choices[0].text async for chunk in stream]) == "a b c"

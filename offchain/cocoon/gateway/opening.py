@@ -14,6 +14,8 @@ from ..chain.wallet import Wallet
 from ..client.client import Client
 from ..client.stream import FastChannel
 from ..deployment import Deployment
+from ..locking import alone
+from .errors import GatewayError
 from .facts import FactsWatcher
 from .held import Connect
 from .market import Market
@@ -53,7 +55,11 @@ async def open_market(
     facts = await watcher.refresh()
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = settings.data_dir / "client.sqlite"
-    with Client(chain, wallet, deployment, store, allow_simulated_tee=allow_simulated_tee) as client:
+    taken = GatewayError(f"{settings.data_dir} is in use: stop what uses it, or choose another data_dir")
+    with (
+        alone(settings.data_dir / "lock", taken),  # two would promise the same deposit twice
+        Client(chain, wallet, deployment, store, allow_simulated_tee=allow_simulated_tee) as client,
+    ):
         pool = ChannelPool(client, connect, settings.pool, settings.accept_measurements)
         workers = {worker.address.to_str(is_user_friendly=False): worker.index for worker in facts.workers}
         await pool.recover(workers)

@@ -144,6 +144,8 @@ class ChannelPool:
         async with self._opening.setdefault((worker.index, model_id), asyncio.Lock()):
             held = self._find(worker.index, model_id) or await self._open(worker, model_id, need_nano)
         async with held.lock:
+            if not held.usable:  # closed while this waited
+                raise PoolExhausted(f"the channel to worker {worker.index} is being closed")
             if held.binding.key_epoch < worker.key_epoch:
                 if held.streams:  # what runs under the old keys may end; nothing new is sealed to them
                     raise PoolExhausted(f"the channel to worker {worker.index} still serves under its former keys")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import CocoonError
+from ..locking import alone
 from ..wire.escrow import CloseStatement, Receipt, RejectionStatement
 from .errors import AlreadySigned, SignerRefused, SignerUnavailable
 from .keys import SignerKeys
@@ -48,7 +48,8 @@ class SignerServer:
     async def serve(self) -> None:
         """Until stopped. SignerUnavailable if the socket can't be had, in particular if another signer has it."""
         prepare_socket_directory(self._path)
-        with _exclusive(self._path.with_suffix(self._path.suffix + ".lock")):
+        lock = self._path.with_suffix(self._path.suffix + ".lock")
+        with alone(lock, SignerUnavailable(f"another signer holds {lock}: use it, or stop it first")):
             if self._path.exists() and not self._path.is_socket():
                 raise SignerUnavailable(f"{self._path} is a file of something else: choose another socket")
             self._path.unlink(missing_ok=True)
@@ -155,24 +156,6 @@ def prepare_socket_directory(path: Path) -> None:
         raise SignerUnavailable(
             f"{path.parent} is open to other users: chmod 700 it, or choose a directory of your own for the socket"
         )
-
-
-class _exclusive:
-    """Holds a lock file as long as this process lives."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise SignerUnavailable(f"another signer holds {self._path}: use it, or stop it first") from error
-
-    def __exit__(self, *_exception: object) -> None:
-        os.close(self._file)
 
 
 def _is_same_user(connection: socket.socket) -> bool:

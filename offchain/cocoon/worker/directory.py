@@ -7,7 +7,6 @@ on from there, and signs nothing twice.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..chain.wallet import Wallet
+from ..locking import alone
 from .choices import Choices
 from .errors import SetupFailed
 
@@ -89,11 +89,7 @@ class WorkerDirectory:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """SetupFailed if another set-up has it."""
-        with (self.path / ".lock").open("ab") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise SetupFailed(f"another set-up works in {self.path}: let it finish") from error
+        with alone(self.path / ".lock", SetupFailed(f"another set-up works in {self.path}: let it finish")):
             yield
 
     def operator(self) -> tuple[Wallet, bool]:
