@@ -41,6 +41,7 @@ from cocoon.wire.common import Kind
 from cocoon.wire.escrow import SignedReceipt
 from cocoon.wire.registry import RegistryStorage
 from cocoon_sandbox.ledger import Ledger
+from cocoon_sandbox.toolchain import node_binary
 
 USAGE = Usage(10, 2, 5)
 PAGE = Path(__file__).parents[2] / "offchain" / "cocoon" / "gateway" / "page"
@@ -317,12 +318,9 @@ for (const holds of [true, null, false, undefined])
 
 
 def test_page_says_proven_of_what_holds_alone(tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
     shutil.copytree(PAGE, tmp_path / "page")
     (tmp_path / "page" / "package.json").write_text('{"type": "module"}')
-    command = [node, "--input-type=module", "-e", _NODE, str(tmp_path / "page" / "proof.js")]
+    command = [str(node_binary()), "--input-type=module", "-e", _NODE, str(tmp_path / "page" / "proof.js")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     proven, undecided, failed, lost = map(json.loads, done.stdout.splitlines())
     assert proven[:3] == ["good", "✓", "Proven"]

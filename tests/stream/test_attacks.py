@@ -301,6 +301,19 @@ async def test_receipt_of_a_stranger_is_not_believed(pair: Pair, tamper: Install
     assert caught.value.receipts == ()
 
 
+def give_number_again(pair: Pair, seq: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker takes a number it has used, and its signer has forgotten that."""
+
+    async def same_seq(_stream: int) -> int:
+        return seq
+
+    async def sign_anything(receipt: Receipt) -> bytes:
+        return sign(pair.keys._session, receipt)
+
+    monkeypatch.setattr(pair.served, "take_seq", same_seq)
+    monkeypatch.setattr(pair.stage.signer, "sign_stream_receipt", sign_anything)
+
+
 async def test_two_receipts_with_one_number_are_evidence_that_a_contract_takes(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,14 +323,7 @@ async def test_two_receipts_with_one_number_are_evidence_that_a_contract_takes(
     await fast.close()
     again = await pair.connect()
 
-    async def same_seq(_stream: int) -> int:
-        return honest.receipt.receipt.seq
-
-    async def sign_anything(receipt: Receipt) -> bytes:
-        return sign(pair.keys._session, receipt)
-
-    monkeypatch.setattr(pair.served, "take_seq", same_seq)
-    monkeypatch.setattr(pair.stage.signer, "sign_stream_receipt", sign_anything)
+    give_number_again(pair, honest.receipt.receipt.seq, monkeypatch)
     with pytest.raises(StreamLied, match="report_equivocation") as caught:
         await collect(again, "four five six")
     first, second = caught.value.receipts
@@ -334,14 +340,7 @@ async def test_receipt_that_does_not_hold_and_has_a_number_used_before_is_kept_w
     fast = await pair.connect()
     _, honest = await collect(fast, "one two three")
 
-    async def same_seq(_stream: int) -> int:
-        return honest.receipt.receipt.seq
-
-    async def sign_anything(receipt: Receipt) -> bytes:
-        return sign(pair.keys._session, receipt)
-
-    monkeypatch.setattr(pair.served, "take_seq", same_seq)
-    monkeypatch.setattr(pair.stage.signer, "sign_stream_receipt", sign_anything)
+    give_number_again(pair, honest.receipt.receipt.seq, monkeypatch)
     tamper(_resigned(pair, lambda receipt: replace(receipt, fee_nano=receipt.fee_nano + 1)))
     with pytest.raises(StreamLied, match="usage costs") as caught:
         await collect(fast, "four five six")

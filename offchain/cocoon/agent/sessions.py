@@ -36,6 +36,7 @@ from .vouchers import CountedReceipt
 __all__ = ["ServedSession"]
 
 _log = logging.getLogger(__name__)
+_IN_TROUBLE = pack_reason("worker_failed", "the worker is in trouble; try another one")
 _RECEIPTS_PER_FRAME = 512
 
 
@@ -137,12 +138,12 @@ class ServedSession:
             await self.send(Fail(stream, pack_reason(error.reason, str(error))))
         except (ChainError, SignerError) as error:
             _log.warning("a stream failed: %s", error)
-            await self.send(Fail(stream, pack_reason("worker_failed", "the worker is in trouble; try another one")))
+            await self.send(Fail(stream, _IN_TROUBLE))
         except (ConnectionError, JournalError):
             raise  # the connection's end, and the agent's
         except Exception:  # noqa: BLE001 - a fault of ours, found by one request, must not end the streams beside it
             _log.exception("a stream failed")
-            await self.send(Fail(stream, pack_reason("worker_failed", "the worker is in trouble; try another one")))
+            await self.send(Fail(stream, _IN_TROUBLE))
         finally:
             self._running.pop(stream, None)
             self._channel.drop(entry)
