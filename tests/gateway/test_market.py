@@ -18,8 +18,8 @@ from scripted import MODEL, TON, make_proof, until
 from workers_in_test import finished, market
 
 from cocoon.client.channel import Channel
-from cocoon.client.evidence import Equivocated, Evidence, EvidenceRefused, Slashed, keep_evidence, unsent_evidence
-from cocoon.client.store import ClientStore, StoredChannel
+from cocoon.client.evidence import Equivocated, EvidenceRefused, Slashed, keep_evidence
+from cocoon.client.store import ClientStore, Evidence, StoredChannel
 from cocoon.client.stream import Delta as Piece
 from cocoon.client.stream import StreamLied, StreamRefused, StreamStalled
 from cocoon.crypto.usage import Usage
@@ -218,7 +218,7 @@ async def test_evidence_that_was_not_reported_is_on_the_disk_and_taken_up_by_the
     with ClientStore(tmp_path / "client.sqlite") as store:
         channel, found = evidence(store)
         reporter.report(0, channel, found)
-        assert unsent_evidence(store) == [found]  # before anything is sent
+        assert store.unsent_evidence() == [found]  # before anything is sent
         await until(lambda: bool(asked))
         await reporter.close()
     assert reporter.reported == set()
@@ -248,7 +248,7 @@ async def test_evidence_of_a_channel_that_is_forgotten_slashes_the_worker_after_
     made.reporter.resume(made.client, workers)
     await until(lambda: not made.reporter._tasks, seconds=20)
     assert made.reporter.reported == {0}
-    assert unsent_evidence(store) == []
+    assert store.unsent_evidence() == []
     facts = await made.watcher.refresh()
     assert facts.workers[0].state.status == WorkerStatus.JAILED
 

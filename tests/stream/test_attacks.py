@@ -14,7 +14,6 @@ from pairs import WORDS, Pair, Tamper, collect, until
 
 from cocoon.agent.errors import StreamRejected
 from cocoon.client.connecting import open_connection
-from cocoon.client.evidence import unsent_evidence
 from cocoon.client.stream import StreamError, StreamLied, StreamRefused, StreamStalled
 from cocoon.crypto.ed25519 import sign, verify
 from cocoon.crypto.statements import Channel, voucher
@@ -344,7 +343,7 @@ async def test_receipt_that_does_not_hold_and_has_a_number_used_before_is_kept_w
     tamper(_resigned(pair, lambda receipt: replace(receipt, fee_nano=receipt.fee_nano + 1)))
     with pytest.raises(StreamLied, match="usage costs") as caught:
         await collect(fast, "four five six")
-    (kept,) = unsent_evidence(pair.store)
+    (kept,) = pair.store.unsent_evidence()
     assert (kept.first, kept.second) == caught.value.receipts
     assert kept.first == honest.receipt
     assert kept.channel == pair.store.channel(pair.stage.escrow)

@@ -19,7 +19,7 @@ from cocoon.agent.vouchers import VoucherBook
 from cocoon.chain.wallet import Wallet
 from cocoon.client import Answer, Client
 from cocoon.client.connecting import _add
-from cocoon.client.evidence import Equivocated, unsent_evidence
+from cocoon.client.evidence import Equivocated
 from cocoon.client.store import ClientStore, StoredStreams
 from cocoon.client.stream import Delta, FastChannel, StreamError, StreamLied, StreamRefused, StreamStalled
 from cocoon.crypto.ed25519 import sign
@@ -138,7 +138,7 @@ async def test_false_receipt_and_the_true_one_of_its_number_are_evidence(
     assert first.receipt.fee_nano == second.receipt.fee_nano + 1
     assert isinstance(shown.value, Equivocated)
     with ClientStore(tmp_path / "client.sqlite") as reopened:  # both are on the disk, whatever becomes of this process
-        (kept,) = unsent_evidence(reopened)
+        (kept,) = reopened.unsent_evidence()
     assert kept == shown.value.evidence
     assert (kept.first, kept.second) == (first, second)
     assert kept.session_key == pair.keys.identity().session_key
@@ -157,7 +157,7 @@ async def test_two_receipts_of_one_number_among_those_shown_are_evidence(pair: P
     with pytest.raises(Equivocated) as caught:
         _add(fast._opened, fast._channel, StoredStreams(), Receipts(0, rest))
     assert [signed.receipt for signed in caught.value.receipts] == both
-    assert unsent_evidence(pair.store) == [caught.value.evidence]
+    assert pair.store.unsent_evidence() == [caught.value.evidence]
 
 
 @held

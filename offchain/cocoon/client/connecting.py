@@ -36,9 +36,9 @@ from ..stream.receipts import RECEIPT_BYTES, extend_chain, receipt_hash, unpack_
 from ..stream.session import Session, say_hello, split
 from ..wire.escrow import Binding, SignedReceipt
 from .channel import Channel
-from .evidence import Equivocated, Evidence, keep_evidence
+from .evidence import Equivocated, keep_evidence
 from .posting import usable_binding
-from .store import StoredStreams
+from .store import Evidence, StoredStreams
 from .streamed import StreamLied, StreamRefused, StreamStalled
 from .workers import find_hpke_key
 

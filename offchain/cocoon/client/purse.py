@@ -10,8 +10,8 @@ from ..crypto.statements import voucher
 from ..stream.frames import Voucher
 from ..stream.receipts import extend_chain, receipt_hash
 from ..wire.escrow import SignedReceipt
-from .evidence import Evidence, keep_evidence
-from .store import StoredStreams
+from .evidence import keep_evidence
+from .store import Evidence, StoredStreams
 
 if TYPE_CHECKING:
     from .channel import Channel

@@ -24,7 +24,7 @@ from ..sqlite_file import open_sqlite
 from ..stream.receipts import RECEIPT_BYTES, pack_receipt, unpack_receipt
 from ..wire.escrow import Binding, SignedReceipt
 
-__all__ = ["ClientStore", "StoredChannel", "StoredJob", "StoredStreams"]
+__all__ = ["ClientStore", "Evidence", "StoredChannel", "StoredJob", "StoredStreams"]
 
 _VERSION = 3
 _NOT_COUNTED = -1
@@ -50,6 +50,17 @@ CREATE TABLE receipts (
 """
 
 
+# apart from the rest: a store of this version from before there was such a table stays usable
+_EVIDENCE = """
+CREATE TABLE IF NOT EXISTS evidence (
+    escrow TEXT NOT NULL, epoch TEXT NOT NULL, key_epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+    registry TEXT NOT NULL, worker TEXT NOT NULL, salt INTEGER NOT NULL, client_key BLOB NOT NULL,
+    session_key TEXT NOT NULL, first BLOB NOT NULL, second BLOB NOT NULL, sent INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (escrow, epoch, key_epoch, seq)
+) STRICT
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredChannel:
     """How a channel is found and signed for. `client_key` is the seed of the Ed25519 key vouchers are signed with."""
@@ -59,6 +70,18 @@ class StoredChannel:
     worker: Address
     salt: int
     client_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Two receipts of one number, and what it takes to report them once the store has forgotten the channel.
+    `session_key` signed both.
+    """
+
+    channel: StoredChannel
+    session_key: int
+    first: SignedReceipt = field(repr=False)
+    second: SignedReceipt = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +125,7 @@ class ClientStore:
             path, _SCHEMA, _VERSION,
             of="the client", refusal=ClientError, synchronous="FULL", check_same_thread=False,
         )  # fmt: skip
+        self._write(_EVIDENCE)
 
     def __enter__(self) -> Self:
         return self
@@ -277,6 +301,41 @@ class ClientStore:
         if row is None:
             return None
         return SignedReceipt(unpack_receipt(row[0][:RECEIPT_BYTES], channel), row[0][RECEIPT_BYTES:])
+
+    # ---- evidence against workers ----
+
+    def keep_evidence(self, evidence: Evidence) -> None:
+        """One pair for each number. ClientError."""
+        stored, said = evidence.channel, evidence.first.receipt
+        self._write(
+            "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            _name(said.domain.contract), str(said.domain.epoch), said.domain.key_epoch, said.seq,
+            _name(stored.registry), _name(stored.worker), stored.salt, stored.client_key,
+            f"{evidence.session_key:064x}", to_boc(evidence.first.to_cell()), to_boc(evidence.second.to_cell()),
+        )  # fmt: skip
+
+    def unsent_evidence(self) -> list[Evidence]:
+        """What the chain has not judged yet, oldest first."""
+        rows = self._db.execute(
+            "SELECT escrow, registry, worker, salt, client_key, session_key, first, second FROM evidence "
+            "WHERE sent = 0 ORDER BY rowid"
+        )
+        return [
+            Evidence(
+                StoredChannel(Address(escrow), Address(registry), Address(worker), salt, client_key),
+                int(key, 16),
+                *(SignedReceipt.from_cell(Cell.one_from_boc(said)) for said in (first, second)),
+            )
+            for escrow, registry, worker, salt, client_key, key, first, second in rows
+        ]
+
+    def evidence_judged(self, signed: SignedReceipt) -> None:
+        """The chain has judged the evidence with this receipt's number. ClientError."""
+        domain = signed.receipt.domain
+        self._write(
+            "UPDATE evidence SET sent = 1 WHERE escrow = ? AND epoch = ? AND key_epoch = ? AND seq = ?",
+            _name(domain.contract), str(domain.epoch), domain.key_epoch, signed.receipt.seq,
+        )  # fmt: skip
 
     # ---- workers' keys (public, kept to save a search) ----
 

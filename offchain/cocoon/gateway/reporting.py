@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from ..client.channel import Channel
 from ..client.client import Client
-from ..client.evidence import Evidence, EvidenceRefused, keep_evidence, unsent_evidence
+from ..client.evidence import EvidenceRefused, keep_evidence
+from ..client.store import Evidence
 from ..crypto.errors import CryptoError
 from ..errors import CocoonError
 from ..wire.escrow import SignedReceipt
@@ -39,7 +40,7 @@ class Reporter:
 
     def resume(self, client: Client, workers: Mapping[str, int]) -> None:
         """Report what an earlier run caught and could not report. workers: address -> index."""
-        for evidence in unsent_evidence(client.store):
+        for evidence in client.store.unsent_evidence():
             index = workers.get(evidence.channel.worker.to_str(is_user_friendly=False))
             if index is not None:  # else it is gone, and its stake with it
                 self.report(index, Channel(client, evidence.channel), evidence)
