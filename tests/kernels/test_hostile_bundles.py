@@ -401,8 +401,9 @@ def test_programs_of_flipped_bytes_end_in_a_refusal_or_with_the_process_that_rea
         {"merges": ["x y"]},
         {"types": [1, 1]},
         {"kind": "wordpiece"},
+        {"pieces": [*(chr(i) for i in range(33, 127)), "x" * 5000], "types": [1] * 95},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:40],
 )
 def test_tokenizers_that_make_no_sense_are_refused(copied: Path, change: dict[str, Any]) -> None:
     found = json.loads((copied / TOKENIZER).read_bytes()) | change

@@ -16,8 +16,10 @@ from forge import read_manifest as read_json
 from forge import write_manifest
 
 from cocoon.cli import main
+from cocoon.kernels.bundle.chunks import root
 from cocoon.kernels.bundle.limits import Limits
 from cocoon.kernels.bundle.loader import GOLDEN, MANIFEST, TOKENIZER, open_bundle, read_manifest
+from cocoon.kernels.bundle.manifest import Shard
 from cocoon.kernels.bundle.store import fetch_bundle
 from cocoon.kernels.errors import BundleUnavailable
 from cocoon.kernels.progress import Progress
@@ -139,6 +141,37 @@ def test_fetch_bundle_of_too_much_asks_for_the_manifest_only(
         monkeypatch.setattr("cocoon.kernels.bundle.store.shutil.disk_usage", lambda _: room)
     with pytest.raises(BundleUnavailable, match=reason):
         fetch_bundle(model_id, tmp_path / "shelf", [address], limits)
+    assert [path.rpartition("/")[2] for path in _Mirror.asked] == [MANIFEST]
+
+
+@pytest.mark.parametrize("chunk_bytes", [-1, 0, 1, 1 << 40])
+def test_fetch_bundle_in_chunks_that_no_loader_takes_asks_for_the_manifest_only(
+    served: tuple[Path, str, bytes], tmp_path: Path, chunk_bytes: int
+) -> None:
+    """A chunk is read whole before it is checked; below nothing would be all there is."""
+    folder, address, _ = served
+    manifest = read_json(folder)
+    manifest["core"]["weights"]["chunk_bytes"] = chunk_bytes
+    write_manifest(folder, manifest)
+    model_id = read_manifest(folder).model_id
+    folder.rename(folder.parent / model_id.hex())
+    with pytest.raises(BundleUnavailable, match=f"chunks of {chunk_bytes} bytes are not allowed"):
+        fetch_bundle(model_id, tmp_path / "shelf", [address])
+    assert [path.rpartition("/")[2] for path in _Mirror.asked] == [MANIFEST]
+
+
+def test_fetch_bundle_of_more_chunks_than_bytes_asks_for_the_manifest_only(
+    served: tuple[Path, str, bytes], tmp_path: Path
+) -> None:
+    folder, address, _ = served
+    manifest = read_json(folder)
+    manifest["shards"][0]["chunks"] *= 3
+    manifest["core"]["weights"]["root"] = root([Shard(s["bytes"], tuple(s["chunks"])) for s in manifest["shards"]])
+    write_manifest(folder, manifest)
+    model_id = read_manifest(folder).model_id
+    folder.rename(folder.parent / model_id.hex())
+    with pytest.raises(BundleUnavailable, match=r"shards\[0\] has 3 chunks"):
+        fetch_bundle(model_id, tmp_path / "shelf", [address])
     assert [path.rpartition("/")[2] for path in _Mirror.asked] == [MANIFEST]
 
 

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from cocoon.kernels.errors import ModelFetchError, ModelIntegrityError
+from cocoon.kernels.processor import processor
 from cocoon.kernels.progress import Progress, ProgressCallback, silent
 
 __all__ = [
@@ -136,15 +136,8 @@ def cache_dir() -> Path:
 
 
 def compiled_dir() -> Path:
-    """The folder for compiled programs. One for each processor model: programs use its instructions, and a home
-    directory may be shared.
-    """
-    about = platform.machine()
-    features = Path("/proc/cpuinfo")
-    if features.is_file():
-        lines = features.read_text(errors="replace").splitlines()
-        about += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return cache_dir() / "compiled" / hashlib.sha256(about.encode()).hexdigest()[:12]
+    """The folder for compiled programs. One for each kind of processor: a home directory may be shared."""
+    return cache_dir() / "compiled" / processor()
 
 
 def fetch(source: ModelSource, progress: ProgressCallback = silent, *, directory: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ __all__ = ["Progress", "ProgressCallback", "silent"]
 class Progress:
     """One step of a phase.
 
-    phase: `download`, `verify`, `extract`, `weights`, `write` (all in bytes), `build` (in builds) or
+    phase: `download`, `verify`, `extract`, `weights`, `write` (all in bytes), `build`, `audit` (in builds) or
     `compile` (in programs).
     done, total: in the phase's unit; `total` is None while unknown. A phase ends with done == total.
     """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bundle.loader import MANIFEST
+from .bundle.loader import MANIFEST, read_manifest
 from .bundle.manifest import Manifest
-from .errors import BundleInvalid, BundleUnavailable
+from .errors import BundleInvalid, BundleUnavailable, ModelFetchError
 from .fetch import ALL_MINILM_L6_V2, SMOLLM2_135M_INSTRUCT, ModelSource, cache_dir, compiled_dir, exclusive, fetch
 from .progress import ProgressCallback, silent
 
@@ -44,7 +46,7 @@ SHELF = {
     "smollm2-135m-instruct": ShelfModel("SmolLM2-135M-Instruct", SMOLLM2_135M_INSTRUCT, "int8", slots=4, capacity=2048),
     "all-minilm-l6-v2": ShelfModel("all-MiniLM-L6-v2", ALL_MINILM_L6_V2, "f32", slots=0, capacity=0),
 }
-_REVISION = 3  # of the builders: raised when the same source makes other bytes
+_REVISION = 4  # of the builders: raised when the same source makes other bytes
 
 
 def find_bundle(
@@ -70,6 +72,7 @@ def find_bundle(
         with exclusive(root / f"{folder.name}.lock"):
             found = _find(folder, wanted)  # another process may just have built it
             if found is None:
+                _clear(folder)
                 _build(model, wanted, path, folder, progress)
                 found = _find(folder, wanted)
     if found is None:
@@ -77,15 +80,33 @@ def find_bundle(
     return found
 
 
-def _find(folder: Path, wanted: tuple[str, int, int, str]) -> Shelved | None:
+def _read(folder: Path) -> Manifest | None:
+    """None if there is none, or a damaged one. Raises BundleUnavailable, which names the file that can't be read."""
+    if not os.path.lexists(folder / MANIFEST):
+        return None
     try:
-        manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
-    except OSError:
+        return read_manifest(folder)
+    except BundleInvalid:
+        return None
+
+
+def _find(folder: Path, wanted: tuple[str, int, int, str]) -> Shelved | None:
+    manifest = _read(folder)
+    if manifest is None:
         return None
     builds = [
         build for build in manifest.builds if (build.precision, build.slots, build.capacity, build.exporter) == wanted
     ]
     return Shelved(folder, manifest.model_id, builds[0].id) if builds else None
+
+
+def _clear(folder: Path) -> None:
+    """Makes room for a bundle where there is none with a manifest. Raises ModelFetchError where that fails."""
+    if _read(folder) is None and folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise ModelFetchError(f"{folder} is damaged and can't be removed: {error}; remove it, try again") from error
 
 
 def _build(

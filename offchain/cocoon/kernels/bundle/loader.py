@@ -26,6 +26,7 @@ __all__ = [
     "TOKENIZER",
     "Bundle",
     "check_programs",
+    "check_shards",
     "open_bundle",
     "parts_of",
     "program_name",
@@ -160,15 +161,25 @@ def check_programs(manifest: Manifest, limits: Limits) -> int:
     return total
 
 
+def check_shards(manifest: Manifest, limits: Limits) -> int:
+    """Bytes of all weights, known before any of them is there. Raises BundleInvalid."""
+    weights, shards = manifest.core.weights, manifest.shards
+    if not _CHUNK_LIMITS[0] <= weights.chunk_bytes <= _CHUNK_LIMITS[1] or len(shards) > limits.shards:
+        raise BundleInvalid(f"{len(shards)} shards in chunks of {weights.chunk_bytes} bytes are not allowed")
+    for index, shard in enumerate(shards):
+        if len(shard.chunks) != chunks.chunk_count(shard.bytes, weights.chunk_bytes):
+            raise BundleInvalid(f"manifest.shards[{index}] has {len(shard.chunks)} chunks for {shard.bytes} bytes")
+    total = sum(shard.bytes for shard in shards)
+    if total != weights.bytes or chunks.root(shards) != weights.root:
+        raise BundleInvalid("manifest.shards are not those that manifest.core.weights stands for")
+    return total
+
+
 def _open_weights(
     folder: Path, manifest: Manifest, limits: Limits, progress: ProgressCallback
 ) -> dict[str, tuple[TensorFile, Tensor]]:
     weights, shards = manifest.core.weights, manifest.shards
-    total = sum(shard.bytes for shard in shards)
-    if not _CHUNK_LIMITS[0] <= weights.chunk_bytes <= _CHUNK_LIMITS[1] or len(shards) > limits.shards:
-        raise BundleInvalid(f"{len(shards)} shards in chunks of {weights.chunk_bytes} bytes are not allowed")
-    if total != weights.bytes or chunks.root(shards) != weights.root:
-        raise BundleInvalid("manifest.shards are not those that manifest.core.weights stands for")
+    total = check_shards(manifest, limits)
     if total > limits.memory_bytes:
         raise MemoryExceeded(f"the weights are {total} bytes, {limits.memory_bytes} are allowed")
     stored: dict[str, tuple[TensorFile, Tensor]] = {}
@@ -181,8 +192,6 @@ def _open_weights(
 
     for index, shard in enumerate(shards):
         name = shard_name(index)
-        if len(shard.chunks) != chunks.chunk_count(shard.bytes, weights.chunk_bytes):
-            raise BundleInvalid(f"manifest.shards[{index}] has {len(shard.chunks)} chunks for {shard.bytes} bytes")
         _check_regular(folder / name, name)
         try:
             chunks.verify_shard(folder / name, shard, weights.chunk_bytes, read)

@@ -23,9 +23,18 @@ from pathlib import Path
 
 from ..errors import BundleInvalid, BundleUnavailable, KernelError
 from ..progress import Progress, ProgressCallback, silent
-from .chunks import root
 from .limits import Limits
-from .loader import GOLDEN, MANIFEST, TEMPLATE, TOKENIZER, check_programs, open_bundle, program_name, shard_name
+from .loader import (
+    GOLDEN,
+    MANIFEST,
+    TEMPLATE,
+    TOKENIZER,
+    check_programs,
+    check_shards,
+    open_bundle,
+    program_name,
+    shard_name,
+)
 from .manifest import Manifest, Shard
 
 __all__ = ["fetch_bundle"]
@@ -89,9 +98,7 @@ def _fetch(
             raise BundleInvalid(f"{MANIFEST} lists no build {build.hex()}")
         manifest = replace(manifest, builds=(only,))
     core = manifest.core
-    total = sum(shard.bytes for shard in manifest.shards)
-    if root(manifest.shards) != core.weights.root or total != core.weights.bytes:
-        raise BundleInvalid("the manifest's shards are not those of the model")
+    total = check_shards(manifest, limits)  # chunks are read whole, so their length is a stranger's word no longer
     programs_total = check_programs(manifest, limits)
     if total > limits.memory_bytes or total + programs_total > shutil.disk_usage(folder).free:
         raise BundleInvalid(

@@ -17,6 +17,7 @@ from ..bundle.loader import Bundle, step_bytes
 from ..bundle.manifest import Build, Step, Tensor
 from ..bundle.safetensors import NUMPY
 from ..errors import BundleInvalid, MemoryExceeded
+from ..processor import processor
 from ..progress import Progress, ProgressCallback, silent
 from .mesh import Placement
 
@@ -66,8 +67,11 @@ class Compiled:
 
 
 def compiled_key(bundle: Bundle, sha256: str) -> str:
-    """What a compiled program is kept under."""
-    return f"{bundle.model_id.hex()}-{sha256}-{device_name()}-jax-{jax.__version__}"
+    """What a compiled program is kept under: its name says all that loading it on another machine depends on."""
+    device = device_name()
+    if jax.devices()[0].platform == "cpu":
+        device = f"{device}-{processor()}"
+    return f"{bundle.model_id.hex()}-{sha256}-{device}-jax-{jax.__version__}"
 
 
 def device_name() -> str:

@@ -23,9 +23,10 @@ from ..bundle.canonical import dumps, loads
 from ..bundle.records import from_json, to_json
 from ..errors import BundleInvalid, InvalidRequest
 
-__all__ = ["CONTROL", "END_NAMES", "NORMAL", "RESERVED", "BytePairs", "StreamDecoder", "Tokenizer"]
+__all__ = ["CONTROL", "END_NAMES", "MAX_TOKEN_BYTES", "NORMAL", "RESERVED", "BytePairs", "StreamDecoder", "Tokenizer"]
 
 NORMAL, CONTROL, RESERVED = 1, 3, 4  # as GGUF counts them; a reserved token is text that only templates can write
+MAX_TOKEN_BYTES = 4096  # of text that one token may stand for; known vocabularies stay far below
 # What ends a turn besides the model's own end token: a chat model may use another one than its base.
 END_NAMES = frozenset({"<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>"})
 
@@ -80,6 +81,8 @@ class Tokenizer:
         self._absent = _absent_bytes(spec)
         self._bytes = _token_bytes(spec)
         self.longest_bytes = max(map(len, self._bytes))
+        if not 0 < self.longest_bytes <= MAX_TOKEN_BYTES:
+            raise BundleInvalid(f"the longest token has {self.longest_bytes} bytes: 1 to {MAX_TOKEN_BYTES} are allowed")
         self._control_pattern = re.compile("|".join(map(re.escape, _longest_first(self.control))) or r"(?!)")
         self._hazard_pattern = _hazard_pattern(self.control)
         self._bpe = _build_bpe(spec)

@@ -1,6 +1,7 @@
 """The process that runs one build of one bundle: told what to do on standard input, it answers on standard output.
 
-It reads the bundle, gives up its rights (see `confine`), and only then parses, compiles and runs what is in it.
+It reads the bundle, gives up its rights (see `confine`), and only then parses, compiles and runs what is in it; or,
+told to audit, looks into the programs of all builds and runs none.
 Keep the imports complete: afterwards no module can be loaded any more.
 """
 
@@ -17,8 +18,9 @@ from typing import Any, BinaryIO
 
 import jax
 
+from ..bundle.audit import audit_build, audit_step
 from ..bundle.limits import Limits
-from ..bundle.loader import Bundle
+from ..bundle.loader import Bundle, open_bundle
 from ..bundle.manifest import Build
 from ..engine.batcher import Event, Finished, Metered
 from ..engine.chat import Message
@@ -27,8 +29,9 @@ from ..engine.request import GenerateRequest, Metering, Started
 from ..engine.runtime import compiled_key, device_name
 from ..engine.sampling import Sampling
 from ..errors import InvalidRequest, KernelError
+from ..progress import Progress
 from .confine import confine
-from .frames import pack_arrays, read_frame, unpack_arrays, write_frame
+from .frames import MAX_ORDER_BYTES, encode_frame, pack_arrays, read_frame, unpack_arrays
 from .process import CONFINED
 from .warm_up import warm_up
 
@@ -44,19 +47,26 @@ class _Output:
         self._stream = stream
 
     def send(self, header: dict[str, Any], data: bytes = b"") -> None:
-        write_frame(self._stream, header, data)
+        self._stream.write(encode_frame(header, data))
+        self._stream.flush()
+
+    def progress(self, step: Progress) -> None:
+        self.send({"progress": [step.phase, step.done, step.total]})
 
 
 class _ParentCache:
     """Compiled programs kept by the parent: read before rights are given up, stored by message."""
 
-    def __init__(self, output: _Output) -> None:
-        self._output = output
+    def __init__(self, output: _Output, most: int) -> None:
+        """most: bytes of a program that is kept."""
+        self._output, self._most = output, most
         self._read: dict[str, bytes] = {}
+        self._kept: set[str] = set()
 
     def load(self, folder: Path, bundle: Bundle, build: Build) -> None:
         keys = [compiled_key(bundle, sha256) for sha256 in build.hashes]
         self._output.send({"keeps": keys})  # while nothing of a stranger's has run that could lie about them
+        self._kept = set(keys)
         for key in keys:
             for path in (folder / key, folder / CONFINED / key):
                 if path.is_file():
@@ -66,17 +76,22 @@ class _ParentCache:
         return self._read.get(key)
 
     def put(self, key: str, data: bytes) -> None:
-        self._output.send({"compiled": key}, data)
+        if key in self._kept and len(data) <= self._most:
+            self._kept.remove(key)
+            self._output.send({"compiled": key}, data)
 
 
 def main() -> None:
     """Until standard input ends."""
     output = _Output(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever prints must not garble the frames
-    first = read_frame(sys.stdin.buffer)
+    first = read_frame(sys.stdin.buffer, MAX_ORDER_BYTES)
     if first is None:
         return
     try:
+        if first[0]["audit"]:
+            output.send({"ready": {"enforced": _audit(first[0], output)}})
+            return
         model, enforced = _start(first[0], output)
     except KernelError as error:
         output.send({"fatal": _error(error)})
@@ -88,14 +103,9 @@ def main() -> None:
     output.send(
         {
             "ready": {
-                "model_id": model.bundle.model_id.hex(),
                 "build": build.id,
-                "kind": model.bundle.core.kind,
-                "slots": build.slots,
-                "capacity": build.capacity,
                 "longest_token": model.longest_token,
                 "text_width": model.text_width,
-                "precision": build.precision,
                 "memory_bytes": model.runtime.memory_bytes,
                 "device": device_name(),
                 "devices": len(model.runtime.placement.devices),
@@ -108,30 +118,54 @@ def main() -> None:
 
 def _start(order: dict[str, Any], output: _Output) -> tuple[Model, list[str]]:
     enforced: list[str] = []
-    cache = _ParentCache(output)
+    limits = Limits(**order["limits"])
+    cache = _ParentCache(output, limits.compiled_bytes)
     warm_up()
 
     def give_up_rights(bundle: Bundle, build: Build) -> None:
         if order["compiled"] is not None:
             cache.load(Path(order["compiled"]), bundle, build)
-        stored = sum(shard.bytes for shard in bundle.manifest.shards)
-        memory = bundle.limits.memory_bytes + stored
-        enforced.extend(confine(memory, device=jax.devices()[0].platform != "cpu"))
-        if order["strict"] and not any("seccomp" in line for line in enforced):
-            raise KernelError(
-                "this system can't confine the process that runs kernels (no seccomp): run the agent on Linux"
-            )
+        enforced.extend(_confined(bundle, order["strict"]))
 
     model = Model(
         Path(order["folder"]),
         build_id=order["build"],
-        expected=None if order["expected"] is None else bytes.fromhex(order["expected"]),
-        limits=Limits(**order["limits"]),
+        expected=bytes.fromhex(order["expected"]),
+        limits=limits,
         cache=cache,
         before_programs=give_up_rights,
-        progress=lambda step: output.send({"progress": [step.phase, step.done, step.total]}),
+        progress=output.progress,
     )
     return model, enforced
+
+
+def _audit(order: dict[str, Any], output: _Output) -> list[str]:
+    """What is enforced on the process; raises what is wrong with the bundle."""
+    warm_up()
+    limits, expected = Limits(**order["limits"]), bytes.fromhex(order["expected"])
+    bundle = open_bundle(Path(order["folder"]), limits, expected=expected, progress=output.progress)
+    builds = bundle.manifest.builds
+    for build in builds:
+        bundle.read_programs(build)
+    enforced = _confined(bundle, order["strict"])
+    for index, build in enumerate(builds):
+        output.progress(Progress("audit", index, len(builds)))
+        audit_build(bundle, build)
+        for step in build.steps:
+            audit_step(bundle, build, step)
+    output.progress(Progress("audit", len(builds), len(builds)))
+    return enforced
+
+
+def _confined(bundle: Bundle, strict: bool) -> list[str]:
+    """Gives up the rights. Raises KernelError where that is not possible and has to be."""
+    stored = sum(shard.bytes for shard in bundle.manifest.shards)
+    enforced = confine(bundle.limits.memory_bytes + stored, device=jax.devices()[0].platform != "cpu")
+    if strict and not any("seccomp" in line for line in enforced):
+        raise KernelError(
+            "this system can't confine the process that runs kernels (no seccomp): run the agent on Linux"
+        )
+    return enforced
 
 
 class _Server:
@@ -163,7 +197,7 @@ class _Server:
             self._serve(*found)
 
     def _read(self, stream: BinaryIO) -> None:
-        while (found := read_frame(stream)) is not None:
+        while (found := read_frame(stream, MAX_ORDER_BYTES)) is not None:
             self._inbox.put(found)
         self._inbox.put(None)
 

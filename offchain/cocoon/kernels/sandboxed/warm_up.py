@@ -22,11 +22,13 @@ from ..builders.export import export_program, specs
 from ..bundle.audit import audit
 from ..bundle.limits import Limits
 from ..bundle.manifest import Tensor
+from ..processor import processor
 
 __all__ = ["warm_up"]
 
 
 def warm_up() -> None:
+    processor()
     _programs()
     _products()
     if jax.local_device_count() > 1:
