@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jax import export as jax_export
 from numpy_bert import embed
 from tiny import TEMPLATE, tiny_config, tiny_tokenizer, tiny_weights
 from tiny_bert import write_bert
@@ -230,6 +231,25 @@ def test_matrices_with_massive_inputs_are_not_cut_down_to_int8() -> None:
     made = Decoder(config, {**weights, "layers.1.gate_up": massive}).make(BuildOptions("int8", capacity=128))
     wide = {tensor.name for step in made.build.steps for tensor in step.outputs if tensor.dtype == "bf16"}
     assert wide == {"bf16.layers.1.down"}
+
+
+def dots(program: bytes) -> list[tuple[str, bool]]:
+    """Every matrix product in a program: the type of its left side, and whether it is computed as exactly as can be."""
+    text = jax_export.deserialize(bytearray(program)).mlir_module()
+    lines = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    return [(line.rpartition(": (tensor<")[2].split(">")[0].split("x")[-1], "HIGHEST" in line) for line in lines]
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16", "int8"])
+def test_only_float32_builds_ask_for_exact_products_of_float32(precision: Any) -> None:
+    """A graphics card would take ten bits of each number, and be many times faster."""
+    made = Decoder(tiny_config(), tiny_weights()).make(BuildOptions(precision, slots=1, capacity=256, chunk=64))
+    (prefill,) = (made.programs[program.sha256] for program in made.build.programs if program.role == "prefill")
+    found = dots(prefill)
+    attention = [exact for kind, exact in found if kind == "f32"]
+    assert len(found) >= 6
+    assert attention
+    assert set(attention) == {precision == "f32"}
 
 
 def test_chunks_that_end_within_blocks_of_the_cache_are_refused() -> None:

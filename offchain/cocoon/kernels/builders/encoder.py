@@ -17,7 +17,7 @@ from ..bundle.manifest import Build, Program, Tensor
 from .blueprint import Arrays, BuildOptions, Made
 from .export import EXPORTER, PLATFORMS, Exported, export_program, specs
 from .parameters import prepare
-from .precision import linear
+from .precision import beside, linear
 
 __all__ = ["BUCKETS", "Encoder", "EncoderConfig", "encode", "encoder_matrices", "encoder_vectors"]
 
@@ -65,6 +65,7 @@ def encode(config: EncoderConfig, weights: Mapping[str, Array], tokens: Array, m
         spread = lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + config.epsilon)
         return centred * spread * weights[name] + weights[f"{name}.bias"]
 
+    precision = beside(weights["layers.0.qkv"])
     rows = weights["words"][tokens] + weights["positions"][:length] + weights["kind"][0]
     rows = norm(rows.reshape(batch * length, config.hidden), "embedding_norm")
     hidden_keys = jnp.where(mask[:, None, None, :] > 0, 0.0, -jnp.inf)
@@ -73,8 +74,8 @@ def encode(config: EncoderConfig, weights: Mapping[str, Array], tokens: Array, m
         here = f"layers.{i}"
         split = dense(rows, f"{here}.qkv").reshape(batch, length, 3, config.heads, width)
         query, key, value = (split[:, :, part].transpose(0, 2, 1, 3) for part in range(3))
-        scores = (query * width**-0.5) @ key.transpose(0, 1, 3, 2) + hidden_keys
-        mixed = jax.nn.softmax(jnp.maximum(scores, -1e30), axis=-1) @ value
+        scores = jnp.matmul(query * width**-0.5, key.transpose(0, 1, 3, 2), precision=precision) + hidden_keys
+        mixed = jnp.matmul(jax.nn.softmax(jnp.maximum(scores, -1e30), axis=-1), value, precision=precision)
         flat = mixed.transpose(0, 2, 1, 3).reshape(batch * length, config.hidden)
         rows = norm(rows + dense(flat, f"{here}.attention_out"), f"{here}.attention_norm")
         wide = jax.nn.gelu(dense(rows, f"{here}.up"), approximate=False)

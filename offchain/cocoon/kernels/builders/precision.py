@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["PRECISIONS", "Precision", "embedded", "linear", "quantize"]
+__all__ = ["PRECISIONS", "Precision", "beside", "embedded", "linear", "quantize"]
 
 Array = Any
 Precision = Literal["f32", "bf16", "int8"]
@@ -37,6 +37,14 @@ def linear(rows: Array, weight: Array, scale: Array | None = None) -> Array:
     if weight.dtype == jnp.bfloat16:
         return _bf16(rows, weight)
     return _dot(rows, weight, jnp.float32, lax.Precision.HIGHEST)
+
+
+def beside(weight: Array) -> lax.Precision:
+    """How exact products of activations have to be in a model of such weights.
+
+    Graphics cards take ten bits of a float32's mantissa unless told otherwise: only float32 weights have more to lose.
+    """
+    return lax.Precision.HIGHEST if weight.dtype == jnp.float32 else lax.Precision.DEFAULT
 
 
 def embedded(indices: Array, weight: Array, scale: Array | None = None) -> Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .precision import embedded, linear
+from .precision import beside, embedded, linear
 
 __all__ = [
     "CacheShape",
@@ -92,6 +92,10 @@ class Model:
     def embed(self, tokens: Array) -> Array:
         return embedded(tokens, self._weights["embedding"], self._weights.get("embedding.scale"))
 
+    @property
+    def attention_precision(self) -> lax.Precision:
+        return beside(self._weights["layers.0.qkv"])
+
     def norm(self, rows: Array, name: str) -> Array:
         mean = jnp.mean(rows * rows, axis=-1, keepdims=True)
         return rows * lax.rsqrt(mean + self.config.rms_epsilon) * self._weights[name]
@@ -164,7 +168,7 @@ def decode_attention(
     keys = cache[0].at[block, lines, :, within].set(key.reshape(-1, config.head_dim))
     values = cache[1].at[block, lines, within].set(value.reshape(-1, config.head_dim))
     grouped = query.reshape(shape.slots * config.kv_heads, -1, config.head_dim)
-    mixed = _attend(grouped, keys, values, jnp.int32(0), at[:, None, None], blocks)
+    mixed = _attend(grouped, keys, values, jnp.int32(0), at[:, None, None], blocks, model.attention_precision)
     return mixed.reshape(shape.slots, -1), (keys, values)
 
 
@@ -226,7 +230,8 @@ def prefill_attention(
     keys = lax.dynamic_update_slice(cache[0], key.reshape(cut).transpose(0, 2, 3, 1), (block, row, 0, within))
     values = lax.dynamic_update_slice(cache[1], value.reshape(cut).transpose(0, 2, 1, 3), (block, row, within, 0))
     grouped = query.reshape(count, groups, -1, config.head_dim).transpose(1, 2, 0, 3)  # [K, G, C, d]
-    mixed = _attend(grouped.reshape(groups, -1, config.head_dim), keys, values, row, visible, blocks)
+    grouped = grouped.reshape(groups, -1, config.head_dim)
+    mixed = _attend(grouped, keys, values, row, visible, blocks, model.attention_precision)
     ordered = mixed.reshape(groups, -1, count, config.head_dim).transpose(2, 0, 1, 3)
     return ordered.reshape(count, -1), (keys, values)
 
@@ -237,7 +242,9 @@ def _rotate(heads: Array, cos: Array, sin: Array) -> Array:
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1)
 
 
-def _attend(query: Array, keys: Array, values: Array, first: Array, visible: Array, blocks: Array) -> Array:
+def _attend(
+    query: Array, keys: Array, values: Array, first: Array, visible: Array, blocks: Array, precision: lax.Precision
+) -> Array:
     """query [N, R, d] over the lines first..first+N-1 of a cache, up to position `visible` of each row -> [N, R, d]."""
     batch, count, head_dim = query.shape
     block, scaled = keys.shape[3], query * head_dim**-0.5
@@ -245,7 +252,7 @@ def _attend(query: Array, keys: Array, values: Array, first: Array, visible: Arr
     def step(index: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         high, total, mixed = carry
         here = [lax.dynamic_slice(a, (index, first, 0, 0), (1, batch, *a.shape[2:]))[0] for a in (keys, values)]
-        scores = _product(scaled, here[0])
+        scores = _product(scaled, here[0], precision)
         inside = index * block + jnp.arange(block, dtype=jnp.int32)[None, None, :] <= visible
         scores = jnp.where(inside, scores, -jnp.inf)
         higher = jnp.maximum(high, jnp.max(scores, axis=-1, keepdims=True))
@@ -256,7 +263,7 @@ def _attend(query: Array, keys: Array, values: Array, first: Array, visible: Arr
         return (
             higher,
             total * fade + jnp.sum(weights, axis=-1, keepdims=True),
-            mixed * fade + _product(weights, seen),
+            mixed * fade + _product(weights, seen, precision),
         )
 
     # Starting inside the loop keeps the cache from being read outside of it, which would cost a copy of it.
@@ -273,8 +280,8 @@ def _attend(query: Array, keys: Array, values: Array, first: Array, visible: Arr
     return mixed / total
 
 
-def _product(rows: Array, cached: Array) -> Array:
+def _product(rows: Array, cached: Array, precision: lax.Precision) -> Array:
     """[N, R, i] x [N, i, o] -> [N, R, o]."""
     if rows.shape[1] <= _FEW:
         return jnp.sum(rows[:, :, :, None] * cached[:, None], axis=2)
-    return rows @ cached
+    return jnp.matmul(rows, cached, precision=precision)
