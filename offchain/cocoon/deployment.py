@@ -7,6 +7,7 @@ has to believe anybody about it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from pytoniq_core import Address, Cell
 
@@ -20,6 +21,7 @@ from .wire.attestation import (
     TcbStatusCode,
     TcbStoreIdentity,
 )
+from .wire.codec import Struct
 from .wire.common import Policy, PolicyChildren, child_address, state_init
 from .wire.escrow import EscrowIdentity
 from .wire.registry import Measurements, Rebuilders, RegistryStorage
@@ -94,13 +96,11 @@ class Deployment:
 
     def worker(self, index: int) -> Address:
         """The worker with this index, registered or not."""
-        code = load("Worker")
-        return child_address(_hash(code), code.depth, WorkerIdentityData(self.registry, index).to_cell())
+        return _address(load("Worker"), WorkerIdentityData(self.registry, index))
 
     def escrow(self, client: Address, worker: Address, salt: int = 0) -> Address:
         """The channel between `client` and `worker` with this salt, opened or not."""
-        code = load("Escrow")
-        return child_address(_hash(code), code.depth, self.escrow_identity(client, worker, salt).to_cell())
+        return _address(load("Escrow"), self.escrow_identity(client, worker, salt))
 
     def escrow_identity(self, client: Address, worker: Address, salt: int = 0) -> EscrowIdentity:
         return EscrowIdentity(self.registry, client, worker, salt)
@@ -115,13 +115,11 @@ class Deployment:
 
     @property
     def attestation(self) -> Address:
-        code = load("Attestation")
-        return child_address(_hash(code), code.depth, AttestationIdentity(self.registry).to_cell())
+        return _address(load("Attestation"), AttestationIdentity(self.registry))
 
     def tcb_store(self, fmspc: int) -> Address:
         """Where Attestation keeps the TCB levels of this family of platforms."""
-        code = load("TcbStore")
-        return child_address(_hash(code), code.depth, TcbStoreIdentity(self.attestation, fmspc).to_cell())
+        return _address(load("TcbStore"), TcbStoreIdentity(self.attestation, fmspc))
 
 
 def slashing_data() -> Cell:
@@ -206,6 +204,12 @@ _ATTESTATION_FIELDS = (
     "required_attributes", "forbidden_attributes", "min_evaluation_number", "max_block_age", "lease_sec",
 )  # fmt: skip
 _POLICY_FIELDS = tuple(f.name for f in fields(Policy) if f.name not in ("version", "children"))
+
+
+@lru_cache(maxsize=4096)
+def _address(contract: CompiledContract, identity: Struct) -> Address:
+    """Remembered: a market asks for the same workers and channels again and again."""
+    return child_address(_hash(contract), contract.depth, identity.to_cell())
 
 
 def _hash(contract: CompiledContract) -> int:

@@ -91,9 +91,12 @@ class AccountView:
     @cached_property
     def state_hash(self) -> bytes:
         """Hash of the account cell: equal before and after means that nothing changed, not even the balance."""
-        bag = self._bag
-        digest: bytes = bag.cell(bag.refs(bag.roots[0])[0]).hash
-        return digest
+        return self._bag.hash(self._bag.refs(self._bag.roots[0])[0])
+
+    @cached_property
+    def code_hash(self) -> bytes | None:
+        """Without building the code's cells, of which there are hundreds."""
+        return None if self._head.code_ref is None else self._bag.hash(self._head.code_ref)
 
     @cached_property
     def code(self) -> Cell | None:

@@ -7,6 +7,7 @@ cells away from the root, its code hundreds.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from bitarray import bitarray
@@ -88,7 +89,7 @@ class Bag:
     for bags that never left this machine.
     """
 
-    __slots__ = ("_built", "_data", "_ref_size", "_starts", "roots")
+    __slots__ = ("_built", "_data", "_hashes", "_ref_size", "_starts", "roots")
 
     def __init__(self, data: bytes, *, verify: bool = True) -> None:
         if len(data) < 6 or data[:4] != _MAGIC:
@@ -117,6 +118,7 @@ class Bag:
         self._ref_size = ref_size
         self._starts = self._scan(at, cells)
         self._built: dict[int, Cell] = {}
+        self._hashes: dict[int, tuple[int, bytes]] = {}  # with the depth
 
     def _scan(self, at: int, cells: int) -> list[int]:
         data, ref_size, end = self._data, self._ref_size, len(self._data)
@@ -160,6 +162,33 @@ class Bag:
     def data_slice(self, index: int) -> Slice:
         """The data of cell `index` to read from, without its references."""
         return Slice(self.bits(index), [])
+
+    def hash(self, index: int) -> bytes:
+        """The hash of cell `index`, without building it or anything below it."""
+        known, stack = self._hashes, [index]
+        while stack:
+            at = stack[-1]
+            if at in known:
+                stack.pop()
+                continue
+            start, end = self._starts[at], self._starts[at + 1]
+            if self._data[start] & 0xE8:  # exotic, or something pruned is below: other rules
+                cell = self.cell(at)
+                known[at] = cell.get_depth(0), cell.hash
+                continue
+            refs = self.refs(at)
+            missing = [ref for ref in refs if ref not in known]
+            if missing:
+                stack.extend(missing)
+                continue
+            below = [known[ref] for ref in refs]
+            depth = 1 + max(deep for deep, _ in below) if below else 0
+            parts = [self._data[start : end - len(refs) * self._ref_size]]
+            parts += [deep.to_bytes(2, "big") for deep, _ in below]
+            parts += [found for _, found in below]
+            known[at] = depth, hashlib.sha256(b"".join(parts)).digest()
+            stack.pop()
+        return known[index][1]
 
     def cell(self, index: int) -> Cell:
         """Cell `index` with all that is below it."""

@@ -158,6 +158,7 @@ class Prices:
     storage: StoragePrices = field(default_factory=StoragePrices)
 
     @classmethod
+    @lru_cache(maxsize=16)  # a ledger asks with every message
     def from_config(cls, config: Cell, workchain: int = 0) -> Self:
         """The prices in force in `workchain` (0 or -1); of several storage prices, the newest."""
         params = _params(config)

@@ -1,11 +1,12 @@
 """The rule that no transaction may break: money a contract owes is there, and only storage fees nibble at the rest.
 
 `spare` is what an account holds beyond what it owes. A message pays for itself, so a transaction may lower `spare` by
-no more
-than the storage fees it collected.
+no more than the storage fees it collected.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 from cocoon.contracts_build import load
 from cocoon.wire.escrow import EscrowStorage
@@ -16,18 +17,22 @@ from cocoon_sandbox.transaction import Transaction
 __all__ = ["assert_pays_for_itself", "owed_by"]
 
 
+@lru_cache(maxsize=256)
 def owed_by(account: AccountView) -> int | None:
-    """What an Escrow or Worker owes by its own ledger; None for any other account, or one before its first message."""
-    code, data = account.code, account.data
-    if account.status != "active" or code is None or data is None or not data.refs:
+    """What an Escrow or Worker owes by its own ledger; None for any other account, or one before its first message.
+
+    Remembered: a view never changes, and is asked about after every transaction until another takes its place.
+    """
+    if account.status != "active" or account.code_hash not in (load("Escrow").hash, load("Worker").hash):
         return None
-    if code.hash == load("Escrow").code.hash:
+    data = account.data
+    if data is None or not data.refs:
+        return None
+    if account.code_hash == load("Escrow").hash:
         escrow = EscrowStorage.from_cell(data)
         return escrow.deposit_nano - escrow.claimed_nano + escrow.job_funds_nano
-    if code.hash == load("Worker").code.hash:
-        worker = WorkerStorage.from_cell(data)
-        return worker.stake_nano + worker.bond_nano
-    return None
+    worker = WorkerStorage.from_cell(data)
+    return worker.stake_nano + worker.bond_nano
 
 
 def assert_pays_for_itself(before: AccountView, after: AccountView, transaction: Transaction) -> None:

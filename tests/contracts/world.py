@@ -1,13 +1,13 @@
 """A deployed Cocoon on an in-process ledger: governance, workers and channels, in the words of the tests.
 
 Actors are plain addresses: what they send is minted, what they receive stays there. Least values come from the
-contracts'
-own get methods. Amounts are nanoTON, times unix seconds.
+contracts' own get methods. Amounts are nanoTON, times unix seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from actors import Key, actor, blob, digest, key
@@ -17,7 +17,7 @@ from outcome import Outcome
 from pytoniq_core import Address, Cell, begin_cell
 from solvency import assert_pays_for_itself
 
-from cocoon.contracts_build import load
+from cocoon.contracts_build import ENTRYPOINTS, load
 from cocoon.deployment import (
     Deployment,
     Rules,
@@ -177,7 +177,7 @@ class World:
 
     @property
     def deployment(self) -> Deployment:
-        return Deployment.of(self.rules)
+        return _deployment(self.rules, tuple(load(name).hash for name in ENTRYPOINTS))
 
     @property
     def registry(self) -> Address:
@@ -376,3 +376,9 @@ class World:
 
     def sync_attestation(self) -> Outcome:
         return self.send(actor("anyone"), self.registry, SyncAttestation(4), self.registry_fees[3])
+
+
+@cache
+def _deployment(rules: Rules, codes: tuple[bytes, ...]) -> Deployment:
+    """codes: of which contracts; a mutation run puts others in their place."""
+    return Deployment.of(rules)

@@ -73,11 +73,11 @@ class Ledgers:
 
     def check(self, before: AccountView, after: AccountView, transaction: Transaction) -> None:
         """One transaction against the rules."""
-        if before.code is None or before.data is None or not before.data.refs:
+        if before.code_hash is None or before.data is None or not before.data.refs:
             return
-        if before.code.hash == load("Escrow").code.hash:
+        if before.code_hash == load("Escrow").hash:
             self._check_escrow(before, after, transaction)
-        elif before.code.hash == load("Worker").code.hash:
+        elif before.code_hash == load("Worker").hash:
             self._check_worker(before, after, transaction)
 
     def _check_escrow(self, before: AccountView, after: AccountView, transaction: Transaction) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pytoniq_core import Builder, Cell
+from pytoniq_core import Builder
 
-from cocoon_sandbox.boc import parse_boc, to_boc
 from cocoon_sandbox.config import (
     ForwardPrices,
     GasPrices,
@@ -66,12 +65,3 @@ def test_network_config_with_other_prices_returns_them() -> None:
 def test_config_param_of_a_cell_that_is_no_config_is_refused() -> None:
     with pytest.raises(ConfigError):
         config_param(Builder().store_uint(0, 4).end_cell(), 8)
-
-
-def test_boc_of_a_wide_graph_of_shared_cells_is_small_and_round_trips() -> None:
-    cell = Cell.empty()
-    for _ in range(500):  # 4^500 paths, 501 cells
-        cell = Builder().store_ref(cell).store_ref(cell).store_ref(cell).store_ref(cell).end_cell()
-    data = to_boc(cell, crc=True)
-    assert parse_boc(data) == cell
-    assert len(data) < 8_000

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hpke import (
 from pytoniq_core import Cell
 
 from ..errors import WireError
-from ..wire.blob import bytes_to_cell, cell_to_bytes
+from ..wire.blob import blob_hash, bytes_to_cell, cell_to_bytes
 from .errors import KeyMalformed, RequestUndecryptable
 
 __all__ = ["OVERHEAD_BYTES", "PUBLIC_KEY_BYTES", "HpkePrivateKey", "HpkePublicKey"]
@@ -58,7 +58,7 @@ class HpkePublicKey:
     @property
     def cell_hash(self) -> int:
         """What the chain stores about this key."""
-        return int.from_bytes(self.to_cell().hash, "big")
+        return int.from_bytes(blob_hash(self.raw), "big")
 
     def encrypt(self, plaintext: bytes, info: bytes) -> bytes:
         """Encapsulated key (1120 bytes) || ciphertext || tag, for exactly this `info`."""

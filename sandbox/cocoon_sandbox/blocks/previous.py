@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from cocoon_sandbox.state.boc import to_boc
 from cocoon_sandbox.state.builder import Builder
@@ -23,8 +24,8 @@ def previous_blocks(last: BlockId, key: BlockId, lookup: Callable[[int], BlockId
     """
     recent = [lookup(seqno) for seqno in _recent(last.seqno)]
     hundreds = [lookup(seqno) for seqno in _hundreds(last.seqno)]
-    value = _tuple([_tuple([_block(x) for x in recent]), _block(key), _tuple([_block(x) for x in hundreds])])
-    return to_boc(value.cell())
+    parts = [_tuple([_block(x) for x in recent]).cell(), _block(key), _tuple([_block(x) for x in hundreds]).cell()]
+    return to_boc(_tuple(parts).cell())
 
 
 def _recent(last: int) -> range:
@@ -41,7 +42,9 @@ def previous_seqnos(last: int) -> list[int]:
     return [seqno for seqno in {*_recent(last), *_hundreds(last)} if seqno != last]
 
 
-def _block(block: BlockId) -> Builder:
+@lru_cache(maxsize=256)
+def _block(block: BlockId) -> Cell:
+    """Remembered: the next answers name most of these blocks again."""
     numbers = (
         block.workchain,
         FULL_SHARD,
@@ -49,7 +52,7 @@ def _block(block: BlockId) -> Builder:
         int.from_bytes(block.root_hash, "big"),
         int.from_bytes(block.file_hash, "big"),
     )
-    return _tuple([_integer(number) for number in numbers])
+    return _tuple([_integer(number).cell() for number in numbers]).cell()
 
 
 def _integer(value: int) -> Builder:
@@ -58,15 +61,14 @@ def _integer(value: int) -> Builder:
     return Builder().uint(0x0200 >> 1, 15).sint(value, 257)
 
 
-def _tuple(items: list[Builder]) -> Builder:
+def _tuple(items: Sequence[Cell]) -> Builder:
     """vm_stk_tuple: all entries but the last hang off the first reference."""
     result = Builder().uint(7, 8).uint(len(items), 16)
     if not items:
         return result
-    cells = [item.cell() for item in items]
     head: Cell = EMPTY_CELL
-    for number, tail in enumerate(cells[:-1]):
+    for number, tail in enumerate(items[:-1]):
         head = tail if number == 0 else Builder().ref(head).ref(tail).cell()
-    if len(cells) > 1:
+    if len(items) > 1:
         result.ref(head)
-    return result.ref(cells[-1])
+    return result.ref(items[-1])
