@@ -1,13 +1,17 @@
-"""`cocoon gateway --sandbox`, as the guide tells: it prints where it is and a key, serves, and leaves nothing."""
+"""`cocoon gateway --sandbox`, as the guide tells: it prints where it is and a key, serves, and leaves nothing running,
+killed or not.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -40,3 +44,49 @@ def test_gateway_sandbox_serves_the_sdk_and_the_page_until_it_is_told_to_stop() 
                 running.send_signal(signal.SIGINT)
             assert running.wait(60) == 0
         assert list(Path(directory).iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.timeout(240)
+def test_gateway_sandbox_that_is_killed_takes_its_agents_signers_and_kernels_along() -> None:
+    with tempfile.TemporaryDirectory(prefix="cocoon-") as directory:
+        command = [sys.executable, "-m", "cocoon", "gateway", "--sandbox", "--port", "0", "--json"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": directory}
+        ) as running:
+            try:
+                assert running.stdout is not None
+                json.loads(running.stdout.readline())
+                family = descendants(running.pid)
+                said = " ".join(family.values())
+                assert (said.count("cocoon.agent"), said.count("cocoon.signer")) == (2, 2)
+            finally:
+                running.kill()
+            running.wait()
+        ends = time.monotonic() + 10
+        while left := {pid: said for pid, said in family.items() if command_of(pid) == said}:
+            assert time.monotonic() < ends, left
+            time.sleep(0.05)
+
+
+def descendants(parent: int) -> dict[int, str]:
+    """Process -> its command, of all that `parent` and what it started have started."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and parent_of(int(entry.name)) == parent:
+            pid = int(entry.name)
+            found |= {pid: command_of(pid), **descendants(pid)}
+    return found
+
+
+def parent_of(pid: int) -> int | None:
+    with contextlib.suppress(OSError):  # it may have ended
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
+def command_of(pid: int) -> str:
+    """Empty once it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""

@@ -25,6 +25,7 @@ from cocoon.gateway.metrics import MarketMetrics
 from cocoon.gateway.pool import ChannelPool
 from cocoon.gateway.race import MarketSettings
 from cocoon.gateway.reporting import Reporter
+from cocoon.stream.asked import Asked
 from cocoon.wire.common import ModelTerms
 from cocoon_sandbox.config import SANDBOX_GLOBAL_ID
 from cocoon_sandbox.ledger import Ledger
@@ -43,7 +44,7 @@ class Spoken:
     available_nano: int = TON // 2
     alive: bool = True
 
-    async def stream(self, body: dict[str, Any], *, max_fee: int) -> AsyncIterator[Any]:
+    async def stream(self, body: Asked, *, max_fee: int) -> AsyncIterator[Any]:
         for said in self.says:
             if isinstance(said, Exception):
                 raise said
@@ -77,7 +78,7 @@ class MarketWorld:
 
     async def answer(self) -> tuple[str, Finished | None]:
         text, end = "", None
-        async for event in self.market.run(BODY, MODEL_ID, max_fee=TON // 10):
+        async for event in self.market.run(self.market.quote(BODY, MODEL_ID)):
             if isinstance(event, Finished):
                 end = event
             else:

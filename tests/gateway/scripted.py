@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,16 +21,17 @@ from cocoon.crypto.statements import Channel, receipt
 from cocoon.crypto.usage import Usage, price
 from cocoon.deployment import Deployment
 from cocoon.gateway.archive import ReceiptArchive
-from cocoon.gateway.backend import Delta, Finished, Model
+from cocoon.gateway.backend import Delta, Finished, Model, Quote
 from cocoon.gateway.context import Context, HttpLimits
 from cocoon.gateway.database import open_database
 from cocoon.gateway.errors import NoWorker
-from cocoon.gateway.estimate import most_usage
+from cocoon.gateway.estimate import Estimate
+from cocoon.gateway.http_server import listening
 from cocoon.gateway.keys import KeyStore
 from cocoon.gateway.metrics import GatewayMetrics
 from cocoon.gateway.receipts import Proof
-from cocoon.gateway.serve import listening
 from cocoon.gateway.server import make_app
+from cocoon.stream.asked import Asked
 from cocoon.wire.common import Kind, ModelTerms
 from cocoon.wire.escrow import SignedReceipt
 
@@ -55,6 +57,12 @@ def make_proof(usage: Usage, *, seq: int = 1, fee_nano: int | None = None, model
     return Proof(channel, REGISTRY, worker, 3, public_key(SESSION), TERMS, usage, signed, simulated_tee=True)
 
 
+def body_of(quote: Quote) -> dict[str, Any]:
+    """What a worker is sent."""
+    body: dict[str, Any] = json.loads(quote.asked.encoded)
+    return body
+
+
 @dataclass
 class ScriptedBackend:
     """Echoes the last message word by word. fail_after: pieces before `error` is raised. gate: awaited before each
@@ -74,12 +82,17 @@ class ScriptedBackend:
         terms = TERMS if self.workers else None
         return [Model(MODEL, (NAME, MODEL), self.workers, terms), Model(EMBEDDER, (EMBEDDER,), 1, TERMS)]
 
-    def quote(self, body: dict[str, Any], model_id: str) -> int:
+    def model_id(self, name: str) -> str | None:
+        return next((model.model_id for model in self.models() if name in model.names), None)
+
+    def quote(self, body: dict[str, Any], model_id: str) -> Quote:
         if not self.workers:
             raise NoWorker("no worker can be used for this model now (worker 3: it is paused)")
-        return price(most_usage(body), TERMS)
+        estimate = Estimate.of(body)
+        return Quote(model_id, Asked.of(body), estimate, price(estimate.most, TERMS), price(estimate.prompt, TERMS))
 
-    async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+        body = body_of(quote)
         self.bodies.append(body)
         if "input" in body:
             usage = Usage(2 * len(body["input"]), 0, 0)

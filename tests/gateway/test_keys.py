@@ -13,18 +13,18 @@ from typing import Any
 import aiohttp
 import pytest
 from click.testing import CliRunner
-from scripted import EMBEDDER, NAME, TERMS, ScriptedBackend, served, until
+from scripted import EMBEDDER, NAME, TERMS, ScriptedBackend, body_of, served, until
 from workers_in_test import market
 
 from cocoon.cli import main
 from cocoon.client.stream import Delta as Piece
 from cocoon.client.stream import StreamStalled
 from cocoon.crypto.usage import Usage, price
-from cocoon.gateway.backend import Delta, Finished
+from cocoon.gateway.backend import Delta, Finished, Quote
 from cocoon.gateway.context import HttpLimits
 from cocoon.gateway.database import open_database
 from cocoon.gateway.errors import BackendFailed, BudgetExceeded, GatewayError
-from cocoon.gateway.estimate import most_usage
+from cocoon.gateway.estimate import Estimate
 from cocoon.gateway.keys import KeyStore
 
 
@@ -128,14 +128,15 @@ def test_budget_of_a_key_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 class Silent(ScriptedBackend):
     """Its worker takes the prompt, and its price, and never says a word."""
 
-    async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+        body = body_of(quote)
         self.bodies.append(body)
         await asyncio.Event().wait()
         yield Delta("", 0, 0, 3)
 
 
 ASKED = {"model": NAME, "messages": [{"role": "user", "content": "hello " * 100}], "max_tokens": 10}
-PROMPT = price(most_usage({**ASKED, "max_tokens": 0}), TERMS)
+PROMPT = price(Estimate.of(ASKED).prompt, TERMS)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -188,13 +189,14 @@ class Faulty(ScriptedBackend):
 
     failures: int = 1
 
-    async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+        body = body_of(quote)
         last = "bad" in body["input"] if "input" in body else body["seed"] == 9
         if last and self.failures:
             self.failures -= 1
             yield Delta("lost ", 1, 5, 3)
             raise BackendFailed("worker 3 broke off", spent_nano=5)
-        async for event in super().run(body, model_id, max_fee=max_fee):
+        async for event in super().run(quote):
             yield event
 
 
@@ -221,7 +223,7 @@ async def test_part_is_not_asked_again_a_second_time_nor_beyond_the_budget_nor_i
     failures: int, spare: int, changed: dict[str, Any]
 ) -> None:
     path, asked = CHOICES
-    most = 2 * price(most_usage(asked), TERMS)
+    most = 2 * price(Estimate.of(asked).most, TERMS)
     backend = Faulty(failures=failures, gate=lambda: asyncio.sleep(0.05))  # the other part is still under way
     async with served(backend, budget=most + spare) as gateway, aiohttp.ClientSession() as session:
         headers = {"Authorization": f"Bearer {gateway.key}"}

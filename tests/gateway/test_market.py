@@ -22,6 +22,7 @@ from cocoon.client.evidence import Equivocated, EvidenceRefused, Slashed, keep_e
 from cocoon.client.store import ClientStore, Evidence, StoredChannel
 from cocoon.client.stream import Delta as Piece
 from cocoon.client.stream import StreamLied, StreamRefused, StreamStalled
+from cocoon.crypto.payload import encode_object
 from cocoon.crypto.usage import Usage
 from cocoon.errors import ChainUnavailable, WalletError
 from cocoon.gateway.backend import Delta, Finished
@@ -40,7 +41,7 @@ SAID = [Piece("a", 1), Piece("b", 1), finished()]
 async def answer(made: Market, body: dict[str, Any] = BODY) -> tuple[str, list[int], Finished]:
     """(text, workers that spoke, the end)"""
     text, spoke, end = "", [], None
-    async for event in made.run(body, MODEL, max_fee=made.quote(body, MODEL)):
+    async for event in made.run(made.quote(body, MODEL)):
         if isinstance(event, Delta):
             text, spoke = text + event.text, [*spoke, event.worker_index]
         else:
@@ -122,7 +123,7 @@ async def test_run_with_silent_workers_gives_up_in_time_and_leaves_nothing_runni
 
 async def test_run_left_early_ends_the_stream() -> None:
     made, pool = market({0: [Piece("a", 1), 9, *SAID]})
-    events = made.run(BODY, MODEL, max_fee=10**9)
+    events = made.run(made.quote(BODY, MODEL))
     assert isinstance(await anext(events), Delta)
     await events.aclose()  # type: ignore[attr-defined]
     assert pool.fast[0].left == 1
@@ -152,9 +153,26 @@ async def test_quote_without_fresh_facts_is_refused() -> None:
 
 async def test_quote_covers_every_worker_that_may_be_asked() -> None:
     made, _ = market({0: SAID, 1: SAID, 2: SAID}, attempts=2)
-    quoted = made.quote(BODY, MODEL)
-    assert quoted >= made.quote({**BODY, "max_tokens": 9}, MODEL) + 4000
+    quoted, shorter = made.quote(BODY, MODEL), made.quote({**BODY, "max_tokens": 9}, MODEL)
+    assert quoted.most_nano >= shorter.most_nano + 4000
+    assert quoted.prompt_nano == shorter.prompt_nano == made.quote({**BODY, "max_tokens": 0}, MODEL).most_nano
     assert [entry.names for entry in made.models()] == [("m", MODEL)]
+    assert [made.model_id(name) for name in ("m", MODEL, "other", MODEL.upper())] == [MODEL, MODEL, None, None]
+
+
+async def test_request_is_checked_and_encoded_once_whatever_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[dict[str, Any]] = []
+
+    def counted(body: dict[str, Any]) -> bytes:
+        encoded.append(body)
+        return encode_object(body)
+
+    monkeypatch.setattr("cocoon.stream.asked.encode_object", counted)
+    made, pool = market({0: [StreamStalled("silent")], 1: SAID}, rest_sec=0)
+    quote = made.quote(BODY, MODEL)
+    for _ in range(2):
+        assert [event async for event in made.run(quote)][-1]
+    assert (pool.fast[0].asked, pool.fast[1].asked, encoded) == (1, 2, [BODY])
 
 
 # ---- a worker that signed two receipts with one number ----

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import logging
 import struct
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import openai
@@ -275,6 +278,23 @@ async def test_chat_answer_that_takes_too_long_is_504() -> None:
         assert gateway.backend.closed == 1
 
 
+async def test_chat_stream_ends_in_one_piece() -> None:
+    """Each piece costs a system call here and one at the client."""
+    asked = {"model": NAME, "messages": HELLO, "stream": True, "stream_options": {"include_usage": True}}
+    async with served() as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(gateway.base_url).port)
+        body = json.dumps(asked).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.key}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+        said = await reader.read()
+        writer.close()
+    *_, last, zero, _, _ = said.partition(b"\r\n\r\n")[2].split(b"\r\n")
+    end, totals, *rest = last.split(b"\n\n")
+    assert json.loads(end.removeprefix(b"data: "))["choices"][0]["finish_reason"] == "stop"
+    assert json.loads(totals.removeprefix(b"data: "))["usage"]["completion_tokens"] == 3
+    assert (rest, zero) == ([b"data: [DONE]", b""], b"0")
+
+
 async def test_chat_request_larger_than_allowed_is_413() -> None:
     async with served(limits=HttpLimits(body_bytes=1000)) as gateway, gateway.client() as client:
         with pytest.raises(openai.APIStatusError) as caught:
@@ -294,6 +314,26 @@ async def test_chat_more_at_once_than_allowed_are_told_to_come_again() -> None:
         assert (await first).choices[0].message.content == "one two three "
 
 
+async def test_chat_of_a_key_with_too_many_under_way_is_told_to_come_again_and_other_keys_are_not() -> None:
+    gate, limits = asyncio.Event(), HttpLimits(at_once=4, at_once_per_key=2)
+    async with served(ScriptedBackend(gate=gate.wait), limits=limits) as gateway, gateway.client() as client:
+        first = [asyncio.create_task(client.chat.completions.create(model=NAME, messages=HELLO)) for _ in range(2)]
+        await until(lambda: len(gateway.backend.bodies) == 2)
+        with pytest.raises(openai.RateLimitError, match="2 requests under way") as caught:
+            await client.chat.completions.create(model=NAME, messages=HELLO)
+        assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "requests")
+        assert caught.value.response.headers["x-should-retry"] == "true"
+        with pytest.raises(openai.RateLimitError):
+            await client.embeddings.create(model=EMBEDDER, input="a")
+        async with gateway.client(api_key=gateway.context.keys.add("other", TON)) as other:
+            theirs = asyncio.create_task(other.chat.completions.create(model=NAME, messages=HELLO))
+            await until(lambda: len(gateway.backend.bodies) == 3)
+            gate.set()
+            for answer in (*first, theirs):
+                assert (await answer).choices[0].message.content == "one two three "
+        assert await client.chat.completions.create(model=NAME, messages=HELLO)  # there is room again
+
+
 async def test_receipt_is_given_to_the_key_that_asked_and_to_no_other() -> None:
     async with served() as gateway, gateway.client() as client:
         raw = await client.chat.completions.with_raw_response.create(model=NAME, messages=HELLO)
@@ -309,6 +349,26 @@ async def test_receipt_is_given_to_the_key_that_asked_and_to_no_other() -> None:
         assert document["usage"]["completion"] == 3
 
 
+@pytest.mark.parametrize(
+    "sent", [b"GET /v1/models HTTP/1.1\r\nAuthorization: " + b"x" * 20_000 + b"\r\n\r\n", b"no HTTP at all\r\n\r\n"]
+)
+async def test_request_that_cannot_be_read_is_openais_error_and_not_logged(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with served() as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(gateway.base_url).port)
+        writer.write(sent)
+        said = await reader.read()  # and the connection is closed
+        writer.close()
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.split()[1] == b"400"
+        assert b"application/json" in head
+        assert json.loads(body)["error"]["type"] == "invalid_request_error"
+    assert "xxx" not in caplog.text
+    assert "no HTTP" not in caplog.text
+
+
 async def test_request_of_unknown_path_method_or_body_is_openais_error() -> None:
     async with (
         served() as gateway,
@@ -319,6 +379,8 @@ async def test_request_of_unknown_path_method_or_body_is_openais_error() -> None
         async with session.get(f"{gateway.base_url}/chat/completions") as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
             assert "error" in await answer.json()
+        async with session.post(f"{gateway.base_url}/chat/completions", headers={"Expect": "a miracle"}) as answer:
+            assert (answer.status, (await answer.json())["error"]["type"]) == (417, "invalid_request_error")
         for raw in (b"{", b"[]", b"\xff", b"[" * 100_000):
             async with session.post(f"{gateway.base_url}/chat/completions", data=raw) as answer:
                 assert (answer.status, (await answer.json())["error"]["type"]) == (400, "invalid_request_error")

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hostile import make_endless
 from market_world import ledger_world
 from protocol_world import MODEL, TON, World
+from pytoniq_core import Address
 
 from cocoon.client import Client
-from cocoon.client.channel import Channel
-from cocoon.errors import ClientError
+from cocoon.client.channel import Channel, Done
+from cocoon.client.client import BindFailed
+from cocoon.errors import ChainUnavailable, ClientError, WalletError
 from cocoon.gateway.errors import PoolExhausted
 from cocoon.gateway.facts import FactsWatcher, WorkerFacts
 from cocoon.gateway.held import PoolLimits
@@ -258,3 +261,55 @@ async def test_recover_takes_up_open_channels_after_a_restart(bench: Bench) -> N
     await again.recover({worker.address.to_str(is_user_friendly=False): 0})
     async with again.use(worker, MODEL, need_nano=1) as lease:
         assert lease.held.channel.address == escrow
+
+
+async def nobody_answers(bench: Bench, ledger: Ledger) -> Address:
+    """The escrow of a channel whose worker took the handshake and never answered it."""
+    worker = await bench.worker()
+    make_endless(ledger, worker.address)
+    with pytest.raises(BindFailed, match="was not answered"):
+        async with bench.pool.use(worker, MODEL, need_nano=1):
+            pass
+    (stored,) = bench.client.store.channels()
+    return stored.escrow
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_deposit_of_a_channel_that_nobody_answers_comes_back_however_often_cancelling_it_fails(
+    bench: Bench, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    escrow = await nobody_answers(bench, ledger)
+    if restarted:
+        bench.pool = ChannelPool(bench.client, bench.pool._connect, LIMITS)
+        worker = bench.world.deployment.worker(0)
+        await bench.pool.recover({worker.to_str(is_user_friendly=False): 0})
+    assert bench.pool.locked_nano == TON // 2
+    cancel, tries = Channel.cancel_open, list[int]()
+
+    async def flaky(channel: Channel) -> Done:
+        tries.append(await bench.world.chain.time())
+        if len(tries) < 4:
+            raise WalletError("too little money") if len(tries) % 2 else ChainUnavailable("the lite server is gone")
+        return await cancel(channel)
+
+    monkeypatch.setattr(Channel, "cancel_open", flaky)
+    deadline = (await bench.client.channel(escrow).state()).deadline
+    before = (await bench.world.chain.account(bench.world.client.address)).balance
+    await bench.maintained(lambda: bench.pool.locked_nano == 0)
+    assert len(tries) == 4
+    assert tries[0] >= deadline  # nothing is tried before it can work
+    assert bench.client.store.channels() == []
+    assert (await bench.world.chain.account(bench.world.client.address)).balance > before + TON // 2 - TON // 20
+
+
+async def test_channel_that_is_answered_after_all_is_taken_up(bench: Bench) -> None:
+    """Nobody waited any more, as after two minutes without a network."""
+    worker = await bench.worker()
+    opened = await bench.client.open(
+        0, deposit=TON // 2, model_id=MODEL, term=LIMITS.term_sec, max_prices=worker.models[MODEL]
+    )
+    bench.pool._unanswered.add(opened, 0, TON // 2)
+    await bench.maintained(lambda: bool(bench.pool.channels))
+    assert bench.pool.locked_nano == TON // 2
+    async with bench.pool.use(worker, MODEL, need_nano=1) as lease:
+        assert lease.held.channel.address == opened.address

@@ -19,8 +19,10 @@ from cocoon.attestation.quote import Quote
 from cocoon.attestation.report_data import REPORT_DATA_SIZE
 from cocoon.attestation.witness_certificates import crl
 from cocoon.chain.trace import trace
+from cocoon.client.evidence import Equivocated
 from cocoon.client.outcomes import Answer
-from cocoon.client.stream import Delta, StreamLied
+from cocoon.client.store import Evidence
+from cocoon.client.stream import Delta
 from cocoon.crypto.usage import Usage
 from cocoon.errors import ChainUnavailable, ClientError
 from cocoon.fees import Fees
@@ -158,12 +160,13 @@ async def test_worker_that_signs_two_receipts_with_one_number_is_reported_once_i
 
     monkeypatch.setattr(type(held.channel), "report_equivocation", lambda _self, *said, **named: flaky(*said, **named))
     before = (await world.chain.account(world.client.address)).balance
-    made.says[:] = [StreamLied("two receipts", receipts=(first, second))]
+    assert state.binding is not None
+    found = Evidence(held.channel.stored, state.binding.keys.session_key, first, second)
+    made.says[:] = [Equivocated(held.channel, found)]
     for _ in range(2):
         with pytest.raises(NoWorker):
             await made.answer()
-    made.reporter.caught(held, (first, second))
-    made.reporter.caught(held, (first, first))
+    made.reporter.report(0, held.channel, found)
     if report:
         await until(lambda: not made.reporter._tasks, seconds=20)
         assert made.reporter.reported == {0}

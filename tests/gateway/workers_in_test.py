@@ -25,6 +25,7 @@ from cocoon.gateway.market import Market
 from cocoon.gateway.metrics import MarketMetrics
 from cocoon.gateway.race import MarketSettings
 from cocoon.gateway.reporting import Reporter
+from cocoon.stream.asked import Asked
 from cocoon.wire.common import AttestedKeys, ModelTerms
 from cocoon.wire.registry import RegistryStorage
 from cocoon.wire.worker import SlashableKeys, WorkerPeople, WorkerStatus, WorkerStorage
@@ -76,7 +77,7 @@ class FastInTest:
     available_nano: int = 10**12
     alive: bool = True
 
-    async def stream(self, body: dict[str, Any], *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    async def stream(self, body: Asked, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
         self.asked += 1
         ended = False
         try:

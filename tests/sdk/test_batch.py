@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import EMBEDDER, NAME, TERMS, ScriptedBackend
+from scripted import EMBEDDER, NAME, TERMS, ScriptedBackend, body_of
 
 from cocoon.crypto.usage import Usage, price
-from cocoon.gateway.backend import Delta, Finished
+from cocoon.gateway.backend import Delta, Finished, Quote
 from cocoon.gateway.context import HttpLimits
 from cocoon.gateway.errors import BackendFailed, PoolExhausted
-from cocoon.gateway.estimate import most_usage
+from cocoon.gateway.estimate import Estimate
 from cocoon.gateway.receipts import Proof
 from cocoon.gateway.verify import check_offline
 from cocoon.sdk import AsyncClient, BatchDone, BatchInvalid, read_batch, run_batch
@@ -62,10 +62,11 @@ async def test_batch_answers_every_kind_of_request_with_openais_documents_and_pr
 
 async def test_batch_run_again_asks_only_what_was_not_answered(tmp_path: Path) -> None:
     class Failing(ScriptedBackend):
-        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+            body = body_of(quote)
             if "odd" in body["prompt"]:
                 raise BackendFailed("worker 3 broke off", spent_nano=5)
-            async for event in super().run(body, model_id, max_fee=max_fee):
+            async for event in super().run(quote):
                 yield event
 
     lines = [line(f"{'odd' if n % 2 else 'even'} {n}") for n in range(20)]
@@ -89,12 +90,12 @@ async def test_batch_runs_no_more_at_once_than_told_and_tells_how_far_it_is(tmp_
     under_way = most = 0
 
     class Counting(ScriptedBackend):
-        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
             await asyncio.sleep(0)
-            async for event in super().run(body, model_id, max_fee=max_fee):
+            async for event in super().run(quote):
                 yield event
             under_way -= 1
 
@@ -125,11 +126,12 @@ async def test_batch_counts_answers_that_another_part_of_their_request_made_usel
     class Paid(ScriptedBackend):
         nano = 0
 
-        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+            body = body_of(quote)
             if "bad" in body["input"]:
                 await asyncio.sleep(0.01)  # the others are done by now
                 raise BackendFailed("worker 3 broke off", spent_nano=5)
-            async for event in super().run(body, model_id, max_fee=max_fee):
+            async for event in super().run(quote):
                 if isinstance(event, Finished):
                     self.nano += event.fee_nano
                 yield event
@@ -137,7 +139,7 @@ async def test_batch_counts_answers_that_another_part_of_their_request_made_usel
     asked = {"model": EMBEDDER, "input": ["x"] * 31 + ["bad"]}
     lines = [{"custom_id": str(n), "method": "POST", "url": EMBED, "body": asked} for n in range(20)]
     backend = Paid()
-    most = sum(price(most_usage({"input": texts}), TERMS) for texts in [["x"] * 8] * 3 + [[*["x"] * 7, "bad"]])
+    most = sum(price(Estimate.of({"input": texts}).most, TERMS) for texts in [["x"] * 8] * 3 + [[*["x"] * 7, "bad"]])
     done = await run(backend, tmp_path, lines, budget_nano=most + 60_000, at_once=2)
     assert "budget" in str(done.stopped)
     assert done.failed > 1
@@ -147,7 +149,8 @@ async def test_batch_counts_answers_that_another_part_of_their_request_made_usel
 @pytest.mark.parametrize("spoken", [True, False])
 async def test_batch_counts_what_answers_that_take_too_long_have_cost(spoken: bool, tmp_path: Path) -> None:
     class Slow(ScriptedBackend):
-        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+            body = body_of(quote)
             self.bodies.append(body)
             if spoken:
                 yield Delta("a", 1, 60_000, 3)
@@ -155,8 +158,8 @@ async def test_batch_counts_what_answers_that_take_too_long_have_cost(spoken: bo
 
     backend = Slow()
     items = read_batch(write(tmp_path / "in.jsonl", [line(str(n)) for n in range(20)]))
-    each = 60_000 if spoken else price(most_usage({**items[0].body, "max_tokens": 0}), TERMS)
-    most = price(most_usage(items[0].body), TERMS)
+    each = 60_000 if spoken else price(Estimate.of(items[0].body).prompt, TERMS)
+    most = price(Estimate.of(items[0].body).most, TERMS)
     done = await run_batch(
         AsyncClient(backend, HttpLimits(request_sec=0.02)), items, tmp_path / "out.jsonl", budget_nano=most + 2 * each
     )

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from scripted import EMBEDDER, MODEL, NAME, TERMS, ScriptedBackend
+from scripted import EMBEDDER, MODEL, NAME, TERMS, ScriptedBackend, body_of
 
 import cocoon
 from cocoon.crypto.usage import Usage, price
-from cocoon.gateway.backend import Delta, Finished
+from cocoon.gateway.backend import Delta, Finished, Quote
 from cocoon.gateway.errors import BackendFailed, NoWorker
 from cocoon.sdk import AnswerFailed, AsyncClient, BlockingStream, Client, RequestInvalid, TextStream, TooDear
 
@@ -67,12 +67,13 @@ async def test_part_that_fails_for_nothing_is_asked_once_more(failures: int) -> 
     class Busy(ScriptedBackend):
         left = failures
 
-        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+            body = body_of(quote)
             if "bad" in body["input"] and self.left:
                 self.left -= 1
                 self.bodies.append(body)
                 raise NoWorker("no worker answered: worker 3: busy")
-            async for event in super().run(body, model_id, max_fee=max_fee):
+            async for event in super().run(quote):
                 yield event
 
     backend = Busy()
@@ -87,10 +88,11 @@ async def test_part_that_fails_for_nothing_is_asked_once_more(failures: int) -> 
 
 async def test_vectors_that_are_lost_with_another_part_are_counted() -> None:
     class Broken(ScriptedBackend):
-        async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+            body = body_of(quote)
             if "bad" in body["input"]:
                 raise BackendFailed("worker 3 broke off", spent_nano=5)
-            async for event in super().run(body, model_id, max_fee=max_fee):
+            async for event in super().run(quote):
                 yield event
 
     with pytest.raises(BackendFailed, match="broke off") as failed:

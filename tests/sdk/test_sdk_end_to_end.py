@@ -34,7 +34,7 @@ async def test_python_programs_buy_answers_without_a_gateway(executor: Executor,
             answers = await asyncio.gather(*(client.ask(f"{n} word", model="words", max_tokens=2) for n in range(6)))
             assert [answer.text for answer in answers] == [f"word {n}" for n in range(6)]
             asked = {"prompt": "c b a", "max_tokens": 3}
-            *_, last, end = [event async for event in client.backend.run(asked, MODEL, max_fee=10**8)]
+            *_, last, end = [event async for event in client.backend.run(client.backend.quote(asked, MODEL))]
             assert isinstance(last, Delta)
             assert isinstance(end, Finished)
             assert last.spent_nano == end.fee_nano  # who leaves here pays what the receipt would say

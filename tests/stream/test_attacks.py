@@ -14,6 +14,7 @@ from pairs import WORDS, Pair, Tamper, collect, until
 
 from cocoon.agent.errors import StreamRejected
 from cocoon.client.connecting import open_connection
+from cocoon.client.evidence import Equivocated
 from cocoon.client.stream import StreamError, StreamLied, StreamRefused, StreamStalled
 from cocoon.crypto.ed25519 import sign, verify
 from cocoon.crypto.statements import Channel, voucher
@@ -323,7 +324,7 @@ async def test_two_receipts_with_one_number_are_evidence_that_a_contract_takes(
     again = await pair.connect()
 
     give_number_again(pair, honest.receipt.receipt.seq, monkeypatch)
-    with pytest.raises(StreamLied, match="report_equivocation") as caught:
+    with pytest.raises(Equivocated, match="report_equivocation") as caught:
         await collect(again, "four five six")
     first, second = caught.value.receipts
     assert first == honest.receipt
@@ -341,9 +342,10 @@ async def test_receipt_that_does_not_hold_and_has_a_number_used_before_is_kept_w
 
     give_number_again(pair, honest.receipt.receipt.seq, monkeypatch)
     tamper(_resigned(pair, lambda receipt: replace(receipt, fee_nano=receipt.fee_nano + 1)))
-    with pytest.raises(StreamLied, match="usage costs") as caught:
+    with pytest.raises(Equivocated) as caught:
         await collect(fast, "four five six")
     (kept,) = pair.store.unsent_evidence()
+    assert kept == caught.value.evidence
     assert (kept.first, kept.second) == caught.value.receipts
     assert kept.first == honest.receipt
     assert kept.channel == pair.store.channel(pair.stage.escrow)

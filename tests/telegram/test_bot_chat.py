@@ -215,6 +215,18 @@ async def test_message_in_a_group_is_left_alone() -> None:
         assert bench.api.named("sendMessage", chat=-500) == []
 
 
+async def test_messages_that_came_while_the_bot_was_away_are_all_answered_once_and_in_order() -> None:
+    """They come in one piece, and only the last one's number is remembered: each must be taken before the next."""
+    async with bot_api() as api:
+        names = [f"model-{number}" for number in range(7)]
+        for name in names:
+            api.write(ALICE, f"/model {name}")
+        async with chatting_bot(api=api) as bench:
+            await bench.api.until(lambda: len(bench.api.shown(ALICE)) == len(names))
+            said = [text.split("'")[1] for text in bench.api.shown(ALICE)]
+            assert said == names
+
+
 async def test_message_that_telegram_delivers_again_is_answered_once() -> None:
     db = open_database(None)
     async with bot_api() as api:

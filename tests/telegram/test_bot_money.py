@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bots import ALICE, BOB, NOTHING, chatting_bot
-from scripted import NAME, TERMS, TON, ScriptedBackend
+from scripted import NAME, TERMS, TON, ScriptedBackend, body_of
 
 from cocoon.crypto.usage import Usage, price
-from cocoon.gateway.backend import Delta, Finished
+from cocoon.gateway.backend import Delta, Finished, Quote
 from cocoon.gateway.errors import BackendFailed, NoWorker, PoolExhausted, RequestRefused
-from cocoon.gateway.estimate import most_usage
+from cocoon.gateway.estimate import Estimate
 from cocoon.telegram.budgets import BudgetLimits, Budgets
 from cocoon.telegram.database import open_database
 from cocoon.telegram.errors import OverBudget
@@ -25,7 +24,8 @@ class SilentBackend(ScriptedBackend):
 
     left = 0
 
-    async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+        body = body_of(quote)
         self.bodies.append(body)
         try:
             await asyncio.Event().wait()
@@ -54,7 +54,7 @@ async def test_question_over_the_users_budget_is_refused_and_nothing_is_asked() 
 
 
 async def test_question_over_everybodys_budget_is_refused() -> None:
-    one = price(most_usage({"messages": [{"content": "x"}], "max_tokens": 512}), TERMS)
+    one = price(Estimate.of({"messages": [{"content": "x"}], "max_tokens": 512}).most, TERMS)
     async with chatting_bot(all_day_nano=one + 1) as bench:
         await bench.ask(ALICE, "x")
         assert "all its users" in await bench.command(BOB, "x")
@@ -92,7 +92,7 @@ async def test_stop_before_the_first_token_charges_the_prompt_at_most() -> None:
         said = await bench.command(ALICE, "/stop")
         assert "You stopped this answer." in said
         assert backend.left == 1
-        prompt = price(most_usage({"messages": [{"content": "hello"}]}), TERMS)
+        prompt = price(Estimate.of({"messages": [{"content": "hello"}]}).most, TERMS)
         assert (bench.bot.budgets.spent(ALICE), bench.reserved()) == (prompt, 0)
 
 

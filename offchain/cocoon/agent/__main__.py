@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from ..leash import follow
 from .config import AgentConfig
 from .errors import SetupError
 from .main import main
@@ -15,6 +16,7 @@ from .main import main
 def _run() -> int:
     parser = argparse.ArgumentParser(prog="python -m cocoon.agent", description="Runs a worker's agent.")
     parser.add_argument("config", type=Path, help="TOML file, see cocoon.agent.config.AgentConfig")
+    follow()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = AgentConfig.from_file(parser.parse_args().config)

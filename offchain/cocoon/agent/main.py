@@ -16,6 +16,7 @@ from typing import Any
 from ..chain.lite import LiteChain
 from ..chain.networks import read_global_config
 from ..errors import ChainUnavailable, CocoonError
+from ..garbage import search_rarely
 from ..kernels.bundle.loader import MANIFEST
 from ..kernels.fetch import compiled_dir
 from ..kernels.progress import ProgressCallback, silent
@@ -81,6 +82,7 @@ async def run_agent(
         keeper = asyncio.create_task(_keep_signer(config.socket))
         if started is not None:
             started(agent)
+        search_rarely()
         try:
             await agent.run()
         except BaseExceptionGroup as group:

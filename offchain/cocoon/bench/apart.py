@@ -20,6 +20,7 @@ from ..agent.kernel import StreamKernel
 from ..agent.serving import StreamSettings
 from ..client.channel import Channel
 from ..client.store import ClientStore
+from ..garbage import search_rarely
 from ..signer.launch import ensure_signer
 from ..wire.escrow import Binding
 from .hop import gateway_serving
@@ -102,6 +103,7 @@ type _Serve = Callable[..., Awaitable[None]]
 type _Told = Callable[[str], None]
 
 
+# Both do what `cocoon worker` and `cocoon gateway` do before they serve.
 async def _serve_worker(told: _Told, ended: Awaitable[None], scenery: Scenery) -> None:
     kernel = await asyncio.to_thread(scenery.load)
     try:
@@ -109,6 +111,7 @@ async def _serve_worker(told: _Told, ended: Awaitable[None], scenery: Scenery) -
             for stage in both:
                 await stage.publish()
             async with both[0].serving() as (_, url):
+                search_rarely()
                 told(url)
                 await ended
     finally:
@@ -128,6 +131,7 @@ async def _serve_gateway(told: _Told, ended: Awaitable[None], scenery: Scenery, 
         scenery.channel(_Named(model_id), gateway=True) as (channel, binding),
         gateway_serving(channel, binding, url, scenery.directory) as (base_url, key),
     ):
+        search_rarely()
         told(f"{base_url} {key}")
         await ended
 

@@ -27,6 +27,7 @@ from ..gateway.context import Context, HttpLimits
 from ..gateway.database import open_database
 from ..gateway.facts import Facts, FactsWatcher, WorkerFacts
 from ..gateway.held import Held, Lease
+from ..gateway.http_server import listening
 from ..gateway.keys import KeyStore
 from ..gateway.market import Market
 from ..gateway.metrics import GatewayMetrics
@@ -34,7 +35,6 @@ from ..gateway.page_api import PageData
 from ..gateway.pool import ChannelPool
 from ..gateway.race import MarketSettings
 from ..gateway.reporting import Reporter
-from ..gateway.serve import listening
 from ..gateway.server import make_app
 from ..wire.common import AttestedKeys, ModelTerms
 from ..wire.escrow import Binding
@@ -132,7 +132,7 @@ async def gateway_serving(
     )  # fmt: skip
     with contextlib.closing(open_database(directory / "gateway.sqlite")) as db:
         keys = KeyStore(db)
-        limits = HttpLimits(at_once=1024)
+        limits = HttpLimits(at_once=1024, at_once_per_key=1024)
         context = Context(market, keys, ReceiptArchive(db, keep_days=1), metrics, lambda: None, limits)
         key = keys.add("bench", None)
         try:

@@ -125,6 +125,7 @@ def budget(config: Path, name: str, budget: int | None, unlimited: bool) -> None
 async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: bool) -> None:
     from ..chain.lite import LiteChain
     from ..chain.networks import read_global_config
+    from ..garbage import search_rarely
     from ..gateway.serve import running
 
     async with (
@@ -141,6 +142,7 @@ async def _serve(settings: GatewaySettings, allow_simulated_tee: bool, as_json: 
             click.echo(
                 f"base_url  {found.base_url}\npage      {root}/\nkeys      cocoon gateway key add NAME --budget TON"
             )
+        search_rarely()
         await asyncio.Event().wait()
 
 

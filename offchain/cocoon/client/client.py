@@ -29,12 +29,18 @@ __all__ = ["BindFailed", "Client"]
 
 
 class BindFailed(ClientError):
-    """The worker or the registry refused the channel. `refund_nano` of what was sent came back; the rest were fees."""
+    """The worker or the registry refused the channel. `refund_nano` of what was sent came back; the rest were fees.
 
-    def __init__(self, message: str, reason: BindRefusal | None, refund_nano: int) -> None:
+    `unanswered`: the channel, if the worker did not even refuse it; `cancel_open` it after its deadline.
+    """
+
+    def __init__(
+        self, message: str, reason: BindRefusal | None, refund_nano: int, unanswered: Channel | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.refund_nano = refund_nano
+        self.unanswered = unanswered
 
 
 class Client:
@@ -122,8 +128,9 @@ class Client:
             code = "" if own is None or succeeded(own) else f" (exit code {own.exit_code}, see docs/errors.md)"
             raise BindFailed(f"the channel could not be opened{code}; {back}", None, refund)
         raise BindFailed(
-            "the handshake was not answered; cancel_open takes the deposit back after its deadline", None, 0
-        )
+            "the handshake was not answered; cancel_open takes the deposit back after its deadline",
+            None, 0, Channel(self, stored),
+        )  # fmt: skip
 
     async def channels(self) -> list[Channel]:
         """Channels of this store that are still open on the chain."""

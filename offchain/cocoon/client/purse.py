@@ -46,17 +46,17 @@ class Purse:
         """The receipt of this number, if there is one."""
         return self._by_seq.get(seq) or self._channel.store.receipt(self._opened.signed, seq)
 
-    def suspect(self, signed: SignedReceipt) -> tuple[SignedReceipt, ...]:
-        """A receipt that is signed and does not hold is kept. It, with another of its number if there is one: both are
-        evidence then, and kept as such.
+    def suspect(self, signed: SignedReceipt) -> Evidence | None:
+        """Keep a receipt that is signed and does not hold; with another of its number both are evidence, and kept as
+        such.
         """
         earlier = self.receipt(signed.receipt.seq)
-        if earlier is not None and earlier.receipt != signed.receipt:
-            key = self._opened.binding.keys.session_key
-            keep_evidence(self._channel.store, Evidence(self._channel.stored, key, earlier, signed))
-            return earlier, signed
-        self._channel.store.keep_receipt(signed)
-        return (signed,)
+        if earlier is None or earlier.receipt == signed.receipt:
+            self._channel.store.keep_receipt(signed)
+            return None
+        evidence = Evidence(self._channel.stored, self._opened.binding.keys.session_key, earlier, signed)
+        keep_evidence(self._channel.store, evidence)
+        return evidence
 
     def count(self, signed: SignedReceipt) -> None:
         """A receipt that holds."""

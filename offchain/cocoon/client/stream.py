@@ -13,10 +13,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from ..crypto.request import RequestBinding, seal_bytes
+from ..crypto.request import RequestBinding, seal_encoded
 from ..crypto.statements import Channel as SignedChannel
 from ..crypto.usage import Usage
 from ..errors import CocoonError
+from ..stream.asked import Asked
 from ..stream.errors import FrameMalformed, StreamProtocolError
 from ..stream.frames import (
     Accepted,
@@ -37,6 +38,7 @@ from ..wire.common import Kind
 from ..wire.escrow import SignedReceipt
 from .channel import Channel, Done
 from .connecting import Opened, open_connection
+from .evidence import Equivocated
 from .incoming import Incoming, Lie
 from .purse import Purse
 from .streamed import StreamError, StreamLied, StreamRefused, StreamStalled
@@ -110,9 +112,11 @@ class FastChannel:
         """The chain shows a greater deposit, after a top-up: so much may be promised in all from now on."""
         self.ledger.deposit = max(self.ledger.deposit, deposit_nano)
 
-    async def stream(self, body: dict[str, Any], *, max_fee: int) -> AsyncGenerator[Delta | Finished, None]:
+    async def stream(self, body: dict[str, Any] | Asked, *, max_fee: int) -> AsyncGenerator[Delta | Finished, None]:
         """Ask; iterate over the answer, which ends with a Finished. Leaving the iterator early (aclose) ends the work
         and pays for what was made of it.
+
+        PayloadMalformed or PayloadTooLarge, before anything is sent, for a body that no worker could be sent.
         """
         if self._ended is not None:
             raise self._ended
@@ -122,8 +126,8 @@ class FastChannel:
         sealed_for = RequestBinding(
             self.signed.domain(Kind.STREAM_RECEIPT), self._channel.stored.worker, opened.binding.model_id
         )
-        request = {"request": body, "max_fee_nano": max_fee}
-        ciphertext, secret = seal_bytes(request, to=opened.hpke, binding=sealed_for)
+        asked = body if isinstance(body, Asked) else Asked.of(body)
+        ciphertext, secret = seal_encoded(asked.with_max_fee(max_fee), to=opened.hpke, binding=sealed_for)
         digest = int.from_bytes(blob_hash(ciphertext), "big")
         number = next(self._numbers)
         incoming = Incoming(digest, secret, max_fee, self.signed, opened.binding)
@@ -233,11 +237,16 @@ class FastChannel:
         except (Lie, Overcharged) as error:
             self._forget(number)
             self.ledger.drop(number)
-            lied = self._money(StreamLied(f"{error}; stop paying this worker and try the next one"))
-            if isinstance(error, Lie) and error.receipt is not None:
-                lied.receipts = self._purse.suspect(error.receipt)
+            lied = self._money(self._lied(error))
             incoming.out.put_nowait(lied)
             raise lied from error
+
+    def _lied(self, error: Lie | Overcharged) -> StreamLied:
+        signed = error.receipt if isinstance(error, Lie) else None
+        if signed is not None and (evidence := self._purse.suspect(signed)) is not None:
+            return Equivocated(self._channel, evidence)
+        shown = () if signed is None else (signed,)
+        return StreamLied(f"{error}; stop paying this worker and try the next one", receipts=shown)
 
     def _chunk(self, frame: Chunk) -> None:
         def check(incoming: Incoming) -> Delta:
@@ -252,29 +261,17 @@ class FastChannel:
     def _finish(self, frame: End) -> None:
         def check(incoming: Incoming) -> Finished:
             body, usage, signed = incoming.end(frame)
-            earlier = self._purse.receipt(signed.receipt.seq)
-            if earlier is not None:
-                lied = StreamLied(
-                    "the worker signed two receipts with one number; report_equivocation takes its stake",
-                    receipts=self._purse.suspect(signed),
-                )
-                raise self._money(lied)
+            if self._purse.receipt(signed.receipt.seq) is not None:
+                raise Lie("the worker gave a number again", signed)
             if frame.receipts != self._purse.receipts + 1:
                 raise Lie(f"the worker counts {frame.receipts} receipts, and this is number {self._purse.receipts + 1}")
             fee = signed.receipt.fee_nano
             self.ledger.settle(frame.stream, fee)
             return Finished(str(body.get("finish_reason", "")), body, usage, fee, signed, self.signed)
 
-        incoming = self._streams.get(frame.stream)
-        try:
-            finished = self._judge(frame.stream, check)
-        except StreamLied as error:
-            if incoming is not None and self._forget(frame.stream) is not None:
-                self.ledger.drop(frame.stream)
-                incoming.out.put_nowait(error)
-            raise
-        self._forget(frame.stream)
+        finished = self._judge(frame.stream, check)
         self._purse.count(finished.receipt)
+        incoming = self._forget(frame.stream)
         if incoming is not None:
             incoming.out.put_nowait(finished)
         self._purse.wake()

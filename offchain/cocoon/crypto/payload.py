@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from .errors import PayloadMalformed, PayloadTooLarge
 
-__all__ = ["MAX_PADDED_BYTES", "decode_object", "encode_object", "pack", "padded_size", "unpack"]
+__all__ = ["MAX_PADDED_BYTES", "decode_object", "encode_object", "pack", "pack_encoded", "padded_size", "unpack"]
 
 MAX_PADDED_BYTES = 1 << 16
 _LENGTH_BYTES = 4
@@ -33,7 +33,11 @@ def padded_size(length: int, *, least: int) -> int:
 
 def pack(header: bytes, body: dict[str, Any], *, least: int) -> bytes:
     """The padded plaintext. PayloadMalformed if `body` is not JSON, PayloadTooLarge if it is too long."""
-    encoded = encode_object(body)
+    return pack_encoded(header, encode_object(body), least=least)
+
+
+def pack_encoded(header: bytes, encoded: bytes, *, least: int) -> bytes:
+    """`pack` of what `encode_object` gave. PayloadTooLarge."""
     content = header + len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
     return content.ljust(padded_size(len(content), least=least), b"\0")
 
@@ -54,8 +58,7 @@ def unpack(plaintext: bytes, *, header_bytes: int, least: int) -> tuple[bytes, d
 def encode_object(body: dict[str, Any]) -> bytes:
     """Compact JSON with sorted keys, in UTF-8. PayloadMalformed for what `decode_object` would not take."""
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-        encoded = text.encode()
+        encoded = _ENCODER.encode(body).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise PayloadMalformed(f"can't be sent as JSON: {error}") from error
     decode_object(encoded)
@@ -67,14 +70,9 @@ def decode_object(data: bytes) -> dict[str, Any]:
     of 64 bits or more.
     """
     try:
-        value = json.loads(
-            data.decode(),
-            object_pairs_hook=_without_repeats,
-            parse_constant=_no_constant,
-            parse_int=_integer,
-            parse_float=_fraction,
-        )
-        json.dumps(value, ensure_ascii=False).encode()  # escaped lone surrogates pass json.loads and nothing after it
+        value = _DECODER.decode(data.decode())
+        if b"\\u" in data:  # escaped lone surrogates pass the decoder and nothing after it
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise PayloadMalformed(f"not a JSON object: {error}") from error
     if not isinstance(value, dict):
@@ -105,3 +103,10 @@ def _fraction(digits: str) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: json.loads and json.dumps would make them anew for every message.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_int=_integer, parse_float=_fraction
+)

@@ -20,17 +20,17 @@ from ..wire.common import SignedDomain
 from ..wire.hashing import struct_hash
 from .errors import PayloadMalformed, RequestUndecryptable
 from .hpke import OVERHEAD_BYTES, HpkePublicKey
-from .payload import MAX_PADDED_BYTES, pack, unpack
+from .payload import MAX_PADDED_BYTES, encode_object, pack_encoded, unpack
 
 __all__ = [
     "SECRET_BYTES",
     "Request",
     "RequestBinding",
-    "check_sendable",
+    "check_fits",
     "parse_request",
     "request_ciphertext",
     "request_digest",
-    "seal_bytes",
+    "seal_encoded",
     "seal_request",
 ]
 
@@ -68,19 +68,21 @@ def seal_request(body: dict[str, Any], *, to: HpkePublicKey, binding: RequestBin
 
     PayloadMalformed if `body` is not JSON, PayloadTooLarge if it is too long.
     """
-    ciphertext, secret = seal_bytes(body, to=to, binding=binding)
+    ciphertext, secret = seal_encoded(encode_object(body), to=to, binding=binding)
     return bytes_to_cell(ciphertext), secret
 
 
-def seal_bytes(body: dict[str, Any], *, to: HpkePublicKey, binding: RequestBinding) -> tuple[bytes, bytes]:
-    """`seal_request` for a request that travels as bytes; its digest is the hash of the cell it would be."""
+def seal_encoded(encoded: bytes, *, to: HpkePublicKey, binding: RequestBinding) -> tuple[bytes, bytes]:
+    """`seal_request` for a body that `encode_object` gave and that travels as bytes; its digest is the hash of the
+    cell it would be. PayloadTooLarge.
+    """
     secret = secrets.token_bytes(SECRET_BYTES)
-    return to.encrypt(pack(secret, body, least=_LEAST_BYTES), binding.info), secret
+    return to.encrypt(pack_encoded(secret, encoded, least=_LEAST_BYTES), binding.info), secret
 
 
-def check_sendable(body: dict[str, Any]) -> None:
-    """Raises what sealing this request would."""
-    pack(bytes(SECRET_BYTES), body, least=_LEAST_BYTES)
+def check_fits(encoded: bytes) -> None:
+    """PayloadTooLarge if `encoded` can't be sealed."""
+    pack_encoded(bytes(SECRET_BYTES), encoded, least=_LEAST_BYTES)
 
 
 def request_digest(request: Cell) -> int:

@@ -24,6 +24,7 @@ from ..agent.config import DEFAULT_TERMS
 from ..chain.lite import LiteChain
 from ..chain.wallet import Wallet
 from ..errors import CocoonError
+from ..leash import Leash
 from ..wire.worker import WorkerStatus, WorkerStorage
 
 __all__ = ["TON", "AgentProcess", "DemoFailed", "Stage", "agent_settings", "free_address"]
@@ -152,7 +153,9 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def agent(self, name: str, settings: dict[str, Any], operator: Wallet) -> AsyncIterator[AgentProcess]:
-        """A worker's agent with its signer, as processes of their own, which end with the context."""
+        """A worker's agent with its signer, as processes of their own, which end with the context, or with this process
+        if that is killed.
+        """
         home = self.home / name
         home.mkdir(mode=0o700)
         _write_secret(home / "operator.key", operator.key.private_bytes_raw().hex())
@@ -165,24 +168,27 @@ class Stage:
                 lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
         (home / "agent.toml").write_text("\n".join(lines) + "\n")
         log = home / "agent.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cocoon.agent", str(home / "agent.toml")),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            yield AgentProcess(process, log)
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    await asyncio.wait_for(process.wait(), _STOP_SEC)
-                except TimeoutError:
-                    process.kill()
-                    await process.wait()
-            await _stop_signer(signer)
+        with Leash() as leash:
+            with log.open("wb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "cocoon.agent", str(home / "agent.toml")),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=leash.fds,
+                    env=leash.environment,
+                )
+            try:
+                yield AgentProcess(process, log)
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                    try:
+                        await asyncio.wait_for(process.wait(), _STOP_SEC)
+                    except TimeoutError:
+                        process.kill()
+                        await process.wait()
+                await _stop_signer(signer)
 
 
 def free_address() -> str:

@@ -14,6 +14,7 @@ from .backend import Finished
 __all__ = ["DONE", "Conversation", "Shape", "event", "usage_of"]
 
 DONE = b"data: [DONE]\n\n"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _REASONS = {"stop": "stop", "length": "length", "deadline": "length"}
 
 
@@ -127,6 +128,4 @@ def usage_of(ends: Sequence[Finished]) -> dict[str, Any]:
 
 def event(document: Mapping[str, Any]) -> bytes:
     """One server-sent event."""
-    return (
-        b"data: " + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
-    )
+    return b"data: " + _ENCODER.encode(document).encode("utf-8", "replace") + b"\n\n"

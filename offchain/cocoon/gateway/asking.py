@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing, contextmanager
 from typing import Any
 
-from .backend import Delta, Finished, Spent
+from .backend import Delta, Finished, Quote, Spent
 from .context import Context
 from .errors import (
     ApiError,
@@ -37,61 +37,60 @@ class Asking:
         self._reserved = 0
 
     @contextmanager
-    def reserve(self, bodies: Sequence[dict[str, Any]]) -> Iterator[list[int]]:
+    def reserve(self, bodies: Sequence[dict[str, Any]]) -> Iterator[list[Quote]]:
         """What each body may cost, set aside in the key's budget for the time of the context. ApiError 429 or 503."""
         try:
-            fees = [self._context.backend.quote(body, self._model_id) for body in bodies]
-            self._context.keys.reserve(self._key.id, sum(fees))
+            quotes = [self._context.backend.quote(body, self._model_id) for body in bodies]
+            most = sum(quote.most_nano for quote in quotes)
+            self._context.keys.reserve(self._key.id, most)
         except (BackendFailed, BudgetExceeded) as error:
             raise as_api_error(error) from error
-        self._reserved = sum(fees)
+        self._reserved = most
         try:
-            yield fees
+            yield quotes
         finally:
             self._settle(self._reserved, 0)  # of answers that were never begun
 
     async def answer_all(
         self,
-        bodies: Sequence[dict[str, Any]],
-        fees: Sequence[int],
+        quotes: Sequence[Quote],
         receipts: Sequence[str],
         take: Callable[[int, Delta | Finished], Awaitable[None]],
         *,
         at_once: int,
         again: Callable[[int], None] | None = None,
     ) -> None:
-        """All bodies, `at_once` of them together; `take` gets the index of each event's body. The first failure ends
+        """Every quote is run, `at_once` of them together; `take` gets the index of each event's. The first failure ends
         the others. ApiError 504 if it takes too long.
 
-        again: a body that failed among others, which are paid for, is asked once more; told its index before that.
+        again: one that failed among others, which are paid for, is asked once more; told its index before that.
         """
 
         async def one(index: int) -> None:
             try:
                 await ask(index)
             except ApiError as error:
-                if again is None or len(bodies) == 1 or not error.retry or not self._reserve_more(fees[index]):
+                if again is None or len(quotes) == 1 or not error.retry or not self._reserve_more(quotes[index]):
                     raise
                 again(index)
                 await ask(index)
 
         async def ask(index: int) -> None:
-            async with aclosing(self.answer(bodies[index], fees[index], receipts[index])) as said:  # type: ignore[type-var]
+            async with aclosing(self.answer(quotes[index], receipts[index])) as said:  # type: ignore[type-var]
                 async for piece in said:
                     await take(index, piece)
 
         try:
-            await together(len(bodies), one, at_once=at_once, seconds=self._context.limits.request_sec)
+            await together(len(quotes), one, at_once=at_once, seconds=self._context.limits.request_sec)
         except TimeoutError as error:
             raise ApiError(504, "server_error", "The answer took too long.", code="timeout") from error
 
-    async def answer(self, body: dict[str, Any], max_fee: int, receipt_id: str) -> AsyncIterator[Delta | Finished]:
+    async def answer(self, quote: Quote, receipt_id: str) -> AsyncIterator[Delta | Finished]:
         """The backend's events. However it ends, the reservation is settled, for what it may have cost at most."""
-        context, spent = self._context, Spent(max_fee)
+        context, spent = self._context, Spent(quote)
         try:
             with spent:
-                spent.prompt_nano = context.backend.quote({**body, "max_tokens": 0}, self._model_id)
-                async with aclosing(context.backend.run(body, self._model_id, max_fee=max_fee)) as events:  # type: ignore[type-var]
+                async with aclosing(context.backend.run(quote)) as events:  # type: ignore[type-var]
                     async for event in events:
                         spent.saw(event)
                         if isinstance(event, Delta):
@@ -105,15 +104,15 @@ class Asking:
         except BackendFailed as error:
             raise as_api_error(error) from error
         finally:
-            self._settle(max_fee, spent.nano)
+            self._settle(quote.most_nano, spent.nano)
 
-    def _reserve_more(self, nano: int) -> bool:
+    def _reserve_more(self, quote: Quote) -> bool:
         """Whether the key's budget allows it."""
         try:
-            self._context.keys.reserve(self._key.id, nano)
+            self._context.keys.reserve(self._key.id, quote.most_nano)
         except BudgetExceeded:
             return False
-        self._reserved += nano
+        self._reserved += quote.most_nano
         return True
 
     def _settle(self, reserved: int, spent: int) -> None:

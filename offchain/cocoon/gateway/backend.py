@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ..crypto.usage import Usage
+from ..stream.asked import Asked
 from ..wire.common import ModelTerms
 from .errors import BackendFailed
+from .estimate import Estimate
 from .receipts import Proof
 
-__all__ = ["Backend", "Delta", "Finished", "Model", "Spent"]
+__all__ = ["Backend", "Delta", "Finished", "Model", "Quote", "Spent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,19 @@ class Model:
     names: tuple[str, ...]
     workers: int
     terms: ModelTerms | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A request that can be asked, and its price. most_nano: no worker that would be chosen may take more; prompt_nano:
+    nor more than this if it gives no answer. asked: the body as workers are sent it.
+    """
+
+    model_id: str
+    asked: Asked
+    estimate: Estimate
+    most_nano: int
+    prompt_nano: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +68,16 @@ class Finished:
 class Spent:
     """What one request has cost, or may have: `nano`, right once the context it is asked in has ended, however that is.
 
-    prompt_nano: the price of the prompt alone, to be set before the request goes out. A worker may have been paid it
-    before anything comes back, so whoever leaves then owes it all the same.
+    A worker may have been paid for the prompt before anything comes back, so whoever leaves then owes it all the same.
     """
 
-    def __init__(self, most_nano: int) -> None:
-        self._most, self._ended = most_nano, False
-        self.nano = self.prompt_nano = 0
+    def __init__(self, quote: Quote) -> None:
+        self._quote, self._ended = quote, False
+        self.nano = 0
 
     def saw(self, event: Delta | Finished) -> None:
         self._ended = isinstance(event, Finished)
-        self.nano = event.fee_nano if isinstance(event, Finished) else min(self._most, event.spent_nano)
+        self.nano = event.fee_nano if isinstance(event, Finished) else min(self._quote.most_nano, event.spent_nano)
 
     def __enter__(self) -> Self:
         return self
@@ -74,9 +88,9 @@ class Spent:
         if self._ended:
             return
         if isinstance(error, BackendFailed):
-            self.nano = max(self.nano, min(self._most, error.spent_nano))
+            self.nano = max(self.nano, min(self._quote.most_nano, error.spent_nano))
         elif isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.nano = self.nano or min(self._most, self.prompt_nano)
+            self.nano = self.nano or self._quote.prompt_nano
 
 
 class Backend(Protocol):
@@ -86,13 +100,18 @@ class Backend(Protocol):
         """What can be asked for."""
         ...
 
-    def quote(self, body: dict[str, Any], model_id: str) -> int:
-        """The most that `body` may cost with any worker that would be chosen, nanoTON. NoWorker if there is none."""
+    def model_id(self, name: str) -> str | None:
+        """What clients call `name`; None if nobody ever offered it."""
         ...
 
-    def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    def quote(self, body: dict[str, Any], model_id: str) -> Quote:
+        """What may be run. NoWorker if nobody would be chosen, RequestRefused for what no worker could be sent."""
+        ...
+
+    def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
         """Any number of Delta, then one Finished. BackendFailed, with what it cost, if there is no answer.
 
-        Closing the iterator early ends the request and what is spent on it.
+        A quote may be run later, and more than once. Closing the iterator early ends the request and what is spent on
+        it.
         """
         ...

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from .answers import CHAT, DONE, TEXT, Conversation, event
 from .asking import Asking
-from .backend import Delta, Finished
-from .context import CONTEXT, Context, api_key, check_room, find_model, json_body
+from .backend import Delta, Finished, Quote
+from .context import CONTEXT, Context, api_key, check_room, json_body, model_id
 from .errors import ApiError
 from .keys import ApiKey
 from .live import LiveRequest
@@ -39,14 +39,20 @@ async def converse(request: web.Request, key: ApiKey, *, chat: bool) -> web.Stre
     context = request.app[CONTEXT]
     asked = await json_body(request)
     question = chat_question(asked) if chat else completion_question(asked)
-    model = find_model(context, question.model)
+    model = model_id(context, question.model)
     receipts = tuple(new_receipt_id() for _ in question.bodies)
     made = Conversation(CHAT if chat else TEXT, question.model, question.seed, receipts)
-    check_room(context)
+    check_room(context, key)
     with context.board.request(request.path, question.model, key.name) as live:
         live.receipts = receipts
-        job = _Job(context, made, question, Asking(context, key, model.model_id, live), live)
+        job = _Job(context, made, question, Asking(context, key, model, live), live)
         return await (job.stream(request) if question.stream else job.whole())
+
+
+class _Events(web.StreamResponse):
+    """Headers go out in one piece with what comes first, as those of a whole answer do."""
+
+    _send_headers_immediately = False
 
 
 class _Job:
@@ -70,23 +76,24 @@ class _Job:
         def again(index: int) -> None:
             texts[index] = ""
 
-        with self._asking.reserve(self._bodies) as fees:
-            await self._all(take, fees, again)
-        document = self._made.whole(texts, [ends[index] for index in range(len(fees))])
+        with self._asking.reserve(self._bodies) as quotes:
+            await self._all(take, quotes, again)
+        document = self._made.whole(texts, [ends[index] for index in range(len(quotes))])
         return web.json_response(document, headers=self._headers())
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Choices in the order their pieces come. Headers go out with the first piece, so that until then an error is
         an error; later it is an event, as OpenAI sends it.
         """
-        response = web.StreamResponse(headers={**_STREAM_HEADERS, **self._headers()})
+        response = _Events(headers={**_STREAM_HEADERS, **self._headers()})
         ends, turn, opened = dict[int, Finished](), asyncio.Lock(), set[int]()
+        last: list[dict[str, Any]] = []  # what ends the answer goes out in one piece: each costs as much as a token
 
         async def send(*documents: dict[str, Any]) -> None:
             async with turn:
                 if not response.prepared:
                     await response.prepare(request)
-                await response.write(b"".join(event(document) for document in documents))
+                await response.write(b"".join(map(event, documents)))
 
         async def take(index: int, said: Delta | Finished) -> None:
             documents = [] if index in opened or not self._made.chat else [self._made.opening(index)]
@@ -94,30 +101,33 @@ class _Job:
             if isinstance(said, Finished):
                 ends[index] = said
                 documents.append(self._made.end(index, said))
+                if len(ends) == len(self._bodies):
+                    last.extend(documents)
+                    return
             elif said.text:
                 documents.append(self._made.piece(index, said.text))
             if documents:
                 await send(*documents)
 
         try:
-            with self._asking.reserve(self._bodies) as fees:
-                await self._all(take, fees)
+            with self._asking.reserve(self._bodies) as quotes:
+                await self._all(take, quotes)
             if self._question.include_usage:
-                await send(self._made.totals([ends[index] for index in range(len(fees))]))
+                last.append(self._made.totals([ends[index] for index in range(len(quotes))]))
         except ApiError as error:
             if not response.prepared:
                 raise
-            await send(error.body)
+            last.append(error.body)
             self._live.state = "failed"
-        await response.write(DONE)
-        await response.write_eof()
+        await response.prepare(request)
+        await response.write_eof(b"".join(map(event, last)) + DONE)
         return response
 
     async def _all(
-        self, take: Callable[[int, Delta | Finished], Awaitable[None]], fees: list[int],
+        self, take: Callable[[int, Delta | Finished], Awaitable[None]], quotes: list[Quote],
         again: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
-        await self._asking.answer_all(self._bodies, fees, self._made.receipts, take, at_once=len(fees), again=again)
+        await self._asking.answer_all(quotes, self._made.receipts, take, at_once=len(quotes), again=again)
 
     def _headers(self) -> dict[str, str]:
         return {RECEIPT_HEADER: ", ".join(self._made.receipts)}

@@ -11,25 +11,27 @@ from typing import Any
 from aiohttp import web
 
 from .archive import ReceiptArchive
-from .backend import Backend, Model
-from .errors import ApiError, bad_request, model_not_found, unauthorized
+from .backend import Backend
+from .errors import ApiError, bad_request, model_not_found, rate_limit, unauthorized
 from .keys import ApiKey, KeyStore
 from .live import LiveBoard
 from .metrics import GatewayMetrics
 
-__all__ = ["CONTEXT", "Context", "HttpLimits", "api_key", "check_room", "find_model", "json_body"]
+__all__ = ["CONTEXT", "Context", "HttpLimits", "api_key", "check_room", "json_body", "model_id"]
 
 _BEARER = "bearer "
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """body_bytes: of a request. at_once: requests under way; more are told to come again. request_sec: for a whole
-    answer. body_sec: for the client to send what it asks.
+    """body_bytes: of a request. at_once: requests under way, at_once_per_key: those of one key, so that none keeps the
+    others out; more are told to come again. request_sec: for a whole answer. body_sec: for the client to send what it
+    asks.
     """
 
     body_bytes: int = 1 << 20
     at_once: int = 64
+    at_once_per_key: int = 32
     request_sec: float = 600.0
     body_sec: float = 20.0
     default_max_tokens: int = 512
@@ -66,8 +68,13 @@ def api_key(request: web.Request) -> ApiKey:
     return found
 
 
-def check_room(context: Context) -> None:
-    """ApiError 503 while as many requests as may be are under way."""
+def check_room(context: Context, key: ApiKey) -> None:
+    """ApiError 429 while as many requests of this key as may be are under way, 503 while so many of all keys are."""
+    if context.board.of_key(key.name) >= context.limits.at_once_per_key:
+        raise rate_limit(
+            f"This key has {context.limits.at_once_per_key} requests under way, and no more are taken at once; try "
+            "again when one has ended."
+        )
     if len(context.board.live) >= context.limits.at_once:
         raise ApiError(503, "server_error", "The gateway is busy; try again.", code="overloaded", retry=True)
 
@@ -93,9 +100,9 @@ async def json_body(request: web.Request) -> Mapping[str, Any]:
     return found
 
 
-def find_model(context: Context, name: str) -> Model:
+def model_id(context: Context, name: str) -> str:
     """ApiError 404 if nobody ever offered it."""
-    for model in context.backend.models():
-        if name in model.names:
-            return model
-    raise model_not_found(name)
+    found = context.backend.model_id(name)
+    if found is None:
+        raise model_not_found(name)
+    return found

@@ -26,5 +26,7 @@ CREATE INDEX receipts_by_time ON receipts (created);
 
 def open_database(path: Path | None) -> sqlite3.Connection:
     """path: None keeps everything in memory. GatewayError if the file can't be used."""
-    # A power cut may forget the last budget entries, never a voucher: those are the client's store's.
+    # A power cut may forget the last budget entries and receipts, never a voucher: those are the client's store's.
+    # Nothing is held back to be written together: unsynced, a reservation or a settlement is 20 microseconds of a
+    # request's 2000 and a receipt 50, in one transaction as in several, and a crash of the process forgets nothing.
     return open_sqlite(path, _SCHEMA, _VERSION, of="the gateway", refusal=GatewayError, synchronous="NORMAL")

@@ -7,7 +7,7 @@ from aiohttp import web
 from .asking import Asking
 from .backend import Delta, Finished
 from .completions import RECEIPT_HEADER
-from .context import CONTEXT, api_key, check_room, find_model, json_body
+from .context import CONTEXT, api_key, check_room, json_body, model_id
 from .errors import upstream_failed
 from .questions import embedding_texts
 from .receipts import new_receipt_id
@@ -22,8 +22,8 @@ async def embeddings(request: web.Request) -> web.Response:
     """ApiError if the texts, or what the workers make of them, are not what they should be."""
     context, key = request.app[CONTEXT], api_key(request)
     name, texts, packed = embedding_texts(await json_body(request))
-    model = find_model(context, name)
-    check_room(context)
+    model = model_id(context, name)
+    check_room(context, key)
     bodies = text_bodies(texts)
     receipts = tuple(new_receipt_id() for _ in bodies)
     ends: dict[int, Finished] = {}
@@ -34,9 +34,9 @@ async def embeddings(request: web.Request) -> web.Response:
 
     with context.board.request(request.path, name, key.name) as live:
         live.receipts = receipts
-        asking = Asking(context, key, model.model_id, live)
-        with asking.reserve(bodies) as fees:
-            await asking.answer_all(bodies, fees, receipts, take, at_once=_REQUESTS_AT_ONCE, again=lambda index: None)
+        asking = Asking(context, key, model, live)
+        with asking.reserve(bodies) as quotes:
+            await asking.answer_all(quotes, receipts, take, at_once=_REQUESTS_AT_ONCE, again=lambda index: None)
         ordered = [ends[index] for index in range(len(bodies))]
         try:
             as_text, as_numbers = unpack_vectors(bodies, ordered)

@@ -18,6 +18,7 @@ __all__ = [
     "model_not_found",
     "no_worker",
     "quota",
+    "rate_limit",
     "unauthorized",
     "unsupported",
     "upstream_failed",
@@ -94,6 +95,10 @@ def unauthorized(message: str) -> ApiError:
 
 def quota(message: str) -> ApiError:
     return ApiError(429, "insufficient_quota", message, code="insufficient_quota")
+
+
+def rate_limit(message: str) -> ApiError:
+    return ApiError(429, "requests", message, code="rate_limit_exceeded", retry=True)
 
 
 def model_not_found(model: str) -> ApiError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from ..crypto.usage import Usage
 from ..stream.pricing import stream_price
 from ..wire.common import ModelTerms
 
-__all__ = ["most_usage", "streamed_price", "typical_usage"]
+__all__ = ["Estimate", "streamed_price"]
 
 # A token is at least one byte of text; templates add a few per message, and a system prompt where there is none.
 _PER_MESSAGE = 16
@@ -21,16 +22,24 @@ def streamed_price(usage: Usage, terms: ModelTerms) -> int:
     return stream_price(terms, usage.prompt, usage.cached, usage.completion)
 
 
-def most_usage(body: dict[str, Any]) -> Usage:
-    """No worker may charge for more than this. `body` names max_tokens, or asks for none (embeddings)."""
-    length, pieces = _text(body)
-    return Usage(length + _PER_MESSAGE * pieces + _TEMPLATE, 0, int(body.get("max_tokens", 0)), b"")
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """most: no worker may charge for more than this; prompt: nor for more than this if it gives no answer."""
 
+    most: Usage
+    prompt: Usage
+    typical: Usage
 
-def typical_usage(body: dict[str, Any]) -> Usage:
-    length, pieces = _text(body)
-    prompt = length // _BYTES_PER_TOKEN + _PER_MESSAGE * pieces
-    return Usage(prompt, 0, int(body.get("max_tokens", 0)) // 2, b"")
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> Self:
+        """`body` names max_tokens, or asks for none (embeddings)."""
+        length, pieces = _text(body)
+        prompt, tokens = length + _PER_MESSAGE * pieces + _TEMPLATE, int(body.get("max_tokens", 0))
+        return cls(
+            most=Usage(prompt, 0, tokens, b""),
+            prompt=Usage(prompt, 0, 0, b""),
+            typical=Usage(length // _BYTES_PER_TOKEN + _PER_MESSAGE * pieces, 0, tokens // 2, b""),
+        )
 
 
 def _text(body: dict[str, Any]) -> tuple[int, int]:

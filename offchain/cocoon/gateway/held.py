@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..client.channel import Channel, Done
 from ..client.stream import Delta, Finished
+from ..stream.asked import Asked
 from ..wire.escrow import Binding
 
 __all__ = ["Connect", "Fast", "Held", "Lease", "PoolLimits"]
@@ -28,7 +29,7 @@ class Fast(Protocol):
     @property
     def alive(self) -> bool: ...
 
-    def stream(self, body: dict[str, Any], *, max_fee: int) -> AsyncIterator[Delta | Finished]: ...
+    def stream(self, body: Asked, *, max_fee: int) -> AsyncIterator[Delta | Finished]: ...
 
     def deposited(self, deposit_nano: int) -> None:
         """The chain shows a greater deposit."""

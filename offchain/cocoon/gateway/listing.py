@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from .backend import Model
-from .context import CONTEXT, api_key, find_model
+from .context import CONTEXT, api_key, model_id
 from .errors import ApiError
 
 __all__ = ["model", "model_document", "models", "receipt"]
@@ -22,7 +22,9 @@ async def models(request: web.Request) -> web.Response:
 
 async def model(request: web.Request) -> web.Response:
     api_key(request)
-    return web.json_response(model_document(find_model(request.app[CONTEXT], request.match_info["model"])))
+    context, name = request.app[CONTEXT], request.match_info["model"]
+    found = model_id(context, name)
+    return web.json_response(model_document(next(m for m in context.backend.models() if m.model_id == found)))
 
 
 async def receipt(request: web.Request) -> web.Response:

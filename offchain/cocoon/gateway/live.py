@@ -46,6 +46,10 @@ class LiveBoard:
         self.live: dict[int, LiveRequest] = {}
         self.ended: deque[LiveRequest] = deque(maxlen=_REMEMBERED)
 
+    def of_key(self, key_name: str) -> int:
+        """Requests under way that this key pays for."""
+        return sum(entry.key_name == key_name for entry in self.live.values())
+
     @contextmanager
     def request(self, endpoint: str, model: str, key_name: str) -> Iterator[LiveRequest]:
         entry = LiveRequest(next(self._numbers), endpoint, model, key_name)

@@ -18,14 +18,14 @@ from ..client.stream import Delta as RawDelta
 from ..client.stream import Finished as RawFinished
 from ..client.stream import StreamLied, StreamRefused, StreamStalled
 from ..crypto.errors import PayloadMalformed, PayloadTooLarge
-from ..crypto.request import check_sendable
 from ..crypto.usage import Usage
 from ..errors import CocoonError
+from ..stream.asked import Asked
 from ..wire.common import ModelTerms
-from .backend import Delta, Finished, Model
+from .backend import Delta, Finished, Model, Quote
 from .choice import ChoicePolicy, Experience, exclusion, order
 from .errors import BackendFailed, NoWorker, RequestRefused
-from .estimate import most_usage, streamed_price, typical_usage
+from .estimate import Estimate, streamed_price
 from .facts import Facts, FactsWatcher, WorkerFacts
 from .metrics import MarketMetrics
 from .pool import ChannelPool
@@ -38,7 +38,6 @@ __all__ = ["Market"]
 log = logging.getLogger(__name__)
 _TTFT_WEIGHT = 0.2
 _OURS = frozenset({"deposit", "quantum", "store"})  # why our side of a channel sends nothing
-_GREATEST_FEE = (1 << 64) - 1
 
 
 class Market:
@@ -78,14 +77,19 @@ class Market:
         ids = dict.fromkeys([*self._names.values(), *(f"{model:064x}" for model in offered)])
         return [self._model(model_id) for model_id in ids]
 
-    def quote(self, body: dict[str, Any], model_id: str) -> int:
-        _check_sendable(body)
-        workers, bound = self._ordered(body, int(model_id, 16))
-        most = most_usage(body)
-        return max(
-            streamed_price(most, bound.get(w.index, w.models[int(model_id, 16)]))
-            for w in workers[: self.settings.attempts]
-        )
+    def model_id(self, name: str) -> str | None:
+        if name in self._names:
+            return self._names[name]
+        facts = self._watcher.current
+        offered = facts is not None and any(f"{model:064x}" == name for w in facts.workers for model in w.models)
+        return name if offered or name in self._names.values() else None
+
+    def quote(self, body: dict[str, Any], model_id: str) -> Quote:
+        asked, estimate, model = _sendable(body), Estimate.of(body), int(model_id, 16)
+        workers, bound = self._ordered(estimate, model)
+        terms = [bound.get(worker.index, worker.models[model]) for worker in workers[: self.settings.attempts]]
+        most, prompt = (max(streamed_price(usage, t) for t in terms) for usage in (estimate.most, estimate.prompt))
+        return Quote(model_id, asked, estimate, most, prompt)
 
     def why_not(self, worker: WorkerFacts, model_id: int) -> str | None:
         """Why the worker is left out now; None if it is not."""
@@ -94,35 +98,34 @@ class Market:
             return self._watcher.refused or "the network has not been read yet"
         return exclusion(worker, model_id, facts, self.policy, self.experience(worker.index), clock=time.monotonic())
 
-    async def run(self, body: dict[str, Any], model_id: str, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
+    async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
         """See `Backend.run`. RequestRefused if the request itself is at fault."""
-        _check_sendable(body)
-        workers, bound = self._ordered(body, int(model_id, 16))
+        model, most = int(quote.model_id, 16), quote.estimate.most
+        workers, bound = self._ordered(quote.estimate, model)
         simulated = self._watcher.banner is not None
-        terms = {worker.index: bound.get(worker.index, worker.models[int(model_id, 16)]) for worker in workers}
-        most = most_usage(body)
-        payable = [worker for worker in workers if streamed_price(most, terms[worker.index]) <= max_fee]
+        terms = {worker.index: bound.get(worker.index, worker.models[model]) for worker in workers}
+        payable = [worker for worker in workers if streamed_price(most, terms[worker.index]) <= quote.most_nano]
         race = Race(
-            lambda attempt: self._pump(attempt, body, int(model_id, 16), max_fee), self.settings, self.metrics,
+            lambda attempt: self._pump(attempt, quote.asked, model, quote.most_nano), self.settings, self.metrics,
             payable[: self.settings.attempts], self.experience,
         )  # fmt: skip
         try:
             winner = await race.first()
             # Until tokens have come nothing is known but that the prompt may have been paid for.
-            spent = prompt = streamed_price(Usage(most.prompt, 0, 0, b""), terms[winner.worker.index])
+            spent = prompt = streamed_price(quote.estimate.prompt, terms[winner.worker.index])
             while True:
                 event = await self._next(winner, spent)
                 if isinstance(event, RawFinished):
                     yield self._finished(event, winner, simulated)
                     return
-                spent = min(max_fee, event.cost_nano or prompt)
+                spent = min(quote.most_nano, event.cost_nano or prompt)
                 yield Delta(event.text, event.tokens, spent, winner.worker.index)
         finally:
             await race.end()
 
     # ---- one attempt ----
 
-    async def _pump(self, attempt: Attempt, body: dict[str, Any], model_id: int, max_fee: int) -> None:
+    async def _pump(self, attempt: Attempt, asked: Asked, model_id: int, max_fee: int) -> None:
         """Runs one attempt in a task of its own. Its failures end up in `attempt`, and in the worker's record."""
         seen = self.experience(attempt.worker.index)
         began = time.monotonic()
@@ -131,7 +134,7 @@ class Market:
                 held = lease.held
                 attempt.asked(held)
                 assert held.fast is not None
-                async with contextlib.aclosing(held.fast.stream(body, max_fee=max_fee)) as events:  # type: ignore[type-var]
+                async with contextlib.aclosing(held.fast.stream(asked, max_fee=max_fee)) as events:  # type: ignore[type-var]
                     lease.sent()
                     async for event in events:
                         if not attempt.started.done():
@@ -146,7 +149,7 @@ class Market:
                             return
             raise StreamStalled("the stream ended without an end")
         except (CocoonError, OSError, TimeoutError) as error:
-            self._failed(attempt, seen, error)
+            self._failed(attempt.worker, seen, error)
             attempt.fail(error)
         except asyncio.CancelledError:
             attempt.fail(BackendFailed("the request was given up"))
@@ -156,8 +159,7 @@ class Market:
             if not attempt.started.done():  # a bug, which the task ends with: nobody waits for it in vain
                 attempt.fail(BackendFailed("the gateway failed; see its log"))
 
-    def _failed(self, attempt: Attempt, seen: Experience, error: Exception) -> None:
-        worker = attempt.worker
+    def _failed(self, worker: WorkerFacts, seen: Experience, error: Exception) -> None:
         if isinstance(error, StreamRefused) and error.reason in CLIENTS_FAULT | _OURS:
             return
         if isinstance(error, BackendFailed):  # the pool's own limits
@@ -173,10 +175,8 @@ class Market:
         if isinstance(error, StreamLied):
             seen.lied = True
             self._pool.retire(worker.index)
-            if isinstance(error, Equivocated):  # met while connecting: nothing is held yet
+            if isinstance(error, Equivocated):
                 self._reporter.report(worker.index, error.channel, error.evidence)
-            elif attempt.held is not None:
-                self._reporter.caught(attempt.held, error.receipts)
 
     async def _next(self, winner: Attempt, spent_nano: int) -> RawDelta | RawFinished:
         try:
@@ -198,7 +198,7 @@ class Market:
 
     # ---- choosing ----
 
-    def _ordered(self, body: dict[str, Any], model_id: int) -> tuple[list[WorkerFacts], dict[int, ModelTerms]]:
+    def _ordered(self, estimate: Estimate, model_id: int) -> tuple[list[WorkerFacts], dict[int, ModelTerms]]:
         """(workers that may be asked, best first; terms of open channels). NoWorker, with reasons, if there is none."""
         facts = self._watcher.current
         if facts is None:
@@ -215,8 +215,7 @@ class Market:
             said = "; ".join(f"worker {index}: {reason}" for index, reason in list(reasons.items())[:8])
             raise NoWorker(f"no worker can be used for this model now ({said or 'none offers it'})")
         bound = self._pool.terms(model_id)
-        typical = typical_usage(body)
-        return order(usable, model_id, self.policy, self.experiences, typical=typical, bound=bound), bound
+        return order(usable, model_id, self.policy, self.experiences, typical=estimate.typical, bound=bound), bound
 
     def _model(self, model_id: str) -> Model:
         facts, number = self._watcher.current, int(model_id, 16)
@@ -235,10 +234,10 @@ class Market:
         return self.experiences.setdefault(index, Experience())
 
 
-def _check_sendable(body: dict[str, Any]) -> None:
+def _sendable(body: dict[str, Any]) -> Asked:
     """RequestRefused for what no worker could be sent: it must not be taken for a worker's failure."""
     try:
-        check_sendable({"request": body, "max_fee_nano": _GREATEST_FEE})
+        return Asked.of(body)
     except PayloadTooLarge as error:
         raise RequestRefused("too_long", str(error)) from error
     except PayloadMalformed as error:

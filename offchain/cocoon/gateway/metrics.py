@@ -48,7 +48,8 @@ class GatewayMetrics:
             "cocoon_gateway_request_seconds", "Duration of requests", ["endpoint"], buckets=_SECONDS,
             registry=self.registry,
         )  # fmt: skip
-        self._tokens = Counter("cocoon_gateway_tokens", "Tokens billed", ["kind"], registry=self.registry)
+        tokens = Counter("cocoon_gateway_tokens", "Tokens billed", ["kind"], registry=self.registry)
+        self._prompt, self._cached, self._completion = map(tokens.labels, ("prompt", "cached", "completion"))
         self._fees = Counter("cocoon_gateway_fees_nano", "nanoTON billed by workers", registry=self.registry)
         self._live = Gauge("cocoon_gateway_live_requests", "Requests under way", registry=self.registry)
         self._channels = Gauge("cocoon_gateway_channels", "Channels held", registry=self.registry)
@@ -60,8 +61,9 @@ class GatewayMetrics:
         self._seconds.labels(endpoint).observe(seconds)
 
     def billed(self, prompt: int, cached: int, completion: int, fee_nano: int) -> None:
-        for kind, count in (("prompt", prompt), ("cached", cached), ("completion", completion)):
-            self._tokens.labels(kind).inc(count)
+        self._prompt.inc(prompt)
+        self._cached.inc(cached)
+        self._completion.inc(completion)
         self._fees.inc(fee_nano)
 
     def show(self, *, live: int, channels: int, locked_nano: int, wallet_nano: int | None) -> bytes:

@@ -17,13 +17,14 @@ from typing import Any
 from pytoniq_core import Address
 
 from ..chain.wallet import format_ton
-from ..client.client import Client
+from ..client.client import BindFailed, Client
 from ..errors import CocoonError
 from ..wire.common import ModelTerms
 from ..wire.escrow import EscrowStatus
 from .errors import PoolExhausted
 from .facts import WorkerFacts
 from .held import Connect, Fast, Held, Lease, PoolLimits
+from .unanswered import Answered, Unanswered
 
 __all__ = ["ChannelPool"]
 
@@ -43,6 +44,7 @@ class ChannelPool:
         self._client, self._connect, self.limits, self._accepted = client, connect, limits, accepted
         self.channels: list[Held] = []
         self._opening: dict[tuple[int, int], asyncio.Lock] = {}
+        self._unanswered = Unanswered(limits.maintain_sec)
         self._coming_nano = 0
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[Lease]] = set()
@@ -53,8 +55,9 @@ class ChannelPool:
 
     @property
     def locked_nano(self) -> int:
-        """In deposits, those being opened or topped up included."""
-        return sum(held.deposit_nano - held.claimed_nano for held in self.channels) + self._coming_nano
+        """In deposits, those being opened or topped up included, and those that no worker answered."""
+        held = sum(held.deposit_nano - held.claimed_nano for held in self.channels)
+        return held + self._coming_nano + self._unanswered.locked_nano
 
     def terms(self, model_id: int) -> dict[int, ModelTerms]:
         """Worker index -> prices of the channel that is open with it."""
@@ -68,17 +71,10 @@ class ChannelPool:
             index = workers.get(channel.stored.worker.to_str(is_user_friendly=False))
             state = await channel.state()
             if state.binding is None:
-                log.warning(
-                    "%r was never answered by its worker; its deposit is taken back after its deadline", channel
-                )
-                with contextlib.suppress(CocoonError):
-                    await channel.cancel_open()
-                continue
-            held = Held(channel, -1 if index is None else index, state.binding, state.deposit_nano, state.claimed_nano)
-            held.epoch = state.epoch
-            if state.status == EscrowStatus.CLOSING or index is None:
-                held.closing_until = state.deadline if state.status == EscrowStatus.CLOSING else 0
-            self.channels.append(held)
+                self._unanswered.add(channel, index, state.deposit_nano)
+                self._wake.set()
+            else:
+                self._take_up(Answered(channel, index, state))
 
     @contextlib.asynccontextmanager
     async def use(self, worker: WorkerFacts, model_id: int, *, need_nano: int) -> AsyncIterator[Lease]:
@@ -103,6 +99,8 @@ class ChannelPool:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self.limits.maintain_sec)
             self._wake.clear()
+            for answered in await self._unanswered.look():
+                self._take_up(answered)
             for held in list(self.channels):
                 try:
                     await self._care(held)
@@ -179,6 +177,10 @@ class ChannelPool:
                 accepted_measurement=worker.measurement if worker.measurement in self._accepted else None,
             )
             state = await channel.state()
+        except BindFailed as error:
+            if error.unanswered is not None:
+                self._unanswered.add(error.unanswered, worker.index, deposit)
+            raise
         finally:
             self._coming_nano -= deposit
         assert state.binding is not None  # Client.open waits for it
@@ -216,6 +218,16 @@ class ChannelPool:
             self._wake.set()
 
     # ---- keeping them ----
+
+    def _take_up(self, found: Answered) -> None:
+        """A channel that this process did not open, or saw no answer of."""
+        state, index = found.state, found.worker_index
+        assert state.binding is not None  # it is answered
+        held = Held(found.channel, -1 if index is None else index, state.binding, state.deposit_nano)
+        held.claimed_nano, held.epoch = state.claimed_nano, state.epoch
+        if state.status == EscrowStatus.CLOSING or index is None:
+            held.closing_until = state.deadline if state.status == EscrowStatus.CLOSING else 0
+        self.channels.append(held)
 
     async def _care(self, held: Held) -> None:
         async with held.lock:

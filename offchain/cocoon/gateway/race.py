@@ -93,7 +93,8 @@ class Race:
             left = self._began + settings.first_token_sec - time.monotonic()
             hedging = settings.hedge_sec > 0 and len(self._running) == 1 and bool(self._left)
             waited = min(left, self._running[0].patience(settings)) if hedging else left
-            pending = [attempt.connected for attempt in self._running if not attempt.connected.done()]
+            # a hedge's patience starts anew with the connection
+            pending = [attempt.connected for attempt in self._running if hedging and not attempt.connected.done()]
             done, _ = await asyncio.wait(
                 [*(attempt.started for attempt in self._running), *pending], timeout=max(0.0, waited),
                 return_when=asyncio.FIRST_COMPLETED,

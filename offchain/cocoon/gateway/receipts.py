@@ -11,13 +11,14 @@ from typing import Any, Self
 
 from pytoniq_core import Address
 
-from cocoon_sandbox.boc import parse_boc, to_boc
+from cocoon_sandbox.boc import parse_boc
 from cocoon_sandbox.errors import BadCell
 
 from ..crypto.statements import Channel as SignedChannel
 from ..crypto.usage import Usage
 from ..errors import CocoonError
 from ..rules import parse_address
+from ..wire.bag import struct_boc
 from ..wire.common import ModelTerms
 from ..wire.escrow import Receipt, SignedReceipt
 
@@ -91,7 +92,7 @@ class Proof:
                 "completion": self.usage.completion,
                 "salt": self.usage.salt.hex(),
             },
-            "receipt": base64.b64encode(to_boc(said.to_cell())).decode(),
+            "receipt": base64.b64encode(struct_boc(said)).decode(),
             "signature": self.signed.signature.hex(),
             "simulated_tee": self.simulated_tee,
         }

@@ -16,8 +16,6 @@ from ..client.evidence import EvidenceRefused, keep_evidence
 from ..client.store import Evidence
 from ..crypto.errors import CryptoError
 from ..errors import CocoonError
-from ..wire.escrow import SignedReceipt
-from .held import Held
 
 __all__ = ["Reporter"]
 
@@ -45,14 +43,8 @@ class Reporter:
             if index is not None:  # else it is gone, and its stake with it
                 self.report(index, Channel(client, evidence.channel), evidence)
 
-    def caught(self, held: Held, receipts: tuple[SignedReceipt, ...]) -> None:
-        """Report in the background if `receipts` are evidence, unless it is being done or has been."""
-        if _is_evidence(receipts):
-            evidence = Evidence(held.channel.stored, held.binding.keys.session_key, *receipts)
-            self.report(held.worker_index, held.channel, evidence)
-
     def report(self, worker_index: int, channel: Channel, evidence: Evidence) -> None:
-        """See `caught`."""
+        """Report in the background, unless it is being done or has been."""
         if not self._enabled:
             return
         keep_evidence(channel.store, evidence)
@@ -94,10 +86,3 @@ class Reporter:
                     worker_index, first.receipt.seq, done.slashed_nano,
                 )  # fmt: skip
                 return
-
-
-def _is_evidence(receipts: tuple[SignedReceipt, ...]) -> bool:
-    if len(receipts) != 2:
-        return False
-    first, second = (signed.receipt for signed in receipts)
-    return first != second and (first.domain, first.seq) == (second.domain, second.seq)

@@ -8,8 +8,6 @@ import ipaddress
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from ..chain.base import Chain
 from ..chain.wallet import Wallet
 from ..client.stream import FastChannel
@@ -21,6 +19,7 @@ from .database import open_database
 from .errors import GatewayError
 from .flows import FlowWatcher
 from .held import Connect
+from .http_server import listening
 from .keys import KeyStore
 from .market import Market
 from .market_page import MarketPage
@@ -30,9 +29,7 @@ from .pool import ChannelPool
 from .server import make_app
 from .settings import GatewaySettings
 
-__all__ = ["Gateway", "listening", "running"]
-
-_SHUTDOWN_SEC = 5.0
+__all__ = ["Gateway", "running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +76,6 @@ async def running(
                 listening(make_app(context, page), settings.host, settings.port) as base_url,
             ):
                 yield Gateway(base_url, watcher.banner, keys, market, pool)
-
-
-@contextlib.asynccontextmanager
-async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
-    """The application served; its base_url for OpenAI clients. port 0: a free one. GatewayError if it is taken."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_SEC)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise GatewayError(f"can't listen on {host}:{port}: {error}; choose another --port") from error
-        actual = runner.addresses[0][1]
-        shown = f"[{host}]" if ":" in host else "127.0.0.1" if host == "0.0.0.0" else host
-        yield f"http://{shown}:{actual}/v1"
-    finally:
-        await runner.cleanup()
 
 
 async def _watch_wallet(chain: Chain, wallet: Wallet, page: MarketPage, settings: GatewaySettings) -> None:

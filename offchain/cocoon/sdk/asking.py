@@ -131,7 +131,7 @@ class AsyncClient:
     def quote(self, bodies: Sequence[dict[str, Any]], model: str) -> int:
         """The most that requests to workers may cost, all together, nanoTON."""
         model_id = self._model_id(model)
-        return sum(self.backend.quote(body, model_id) for body in bodies)
+        return sum(self.backend.quote(body, model_id).most_nano for body in bodies)
 
     async def run_all(
         self, bodies: Sequence[dict[str, Any]], model: str, *, paid: Callable[[int], None] = lambda nano: None
@@ -151,12 +151,11 @@ class AsyncClient:
                 await ask(index)
 
         async def ask(index: int) -> None:
-            body = bodies[index]
-            spent = Spent(self.quote([body], model))
+            quote = self.backend.quote(bodies[index], self._model_id(model))
+            spent = Spent(quote)
             try:
                 with spent:
-                    spent.prompt_nano = self.quote([{**body, "max_tokens": 0}], model)
-                    async with contextlib.aclosing(self._run(body, model, None)) as events:
+                    async with contextlib.aclosing(self.backend.run(quote)) as events:  # type: ignore[type-var]
                         async for event in events:
                             spent.saw(event)
                             if isinstance(event, Finished):
@@ -181,18 +180,16 @@ class AsyncClient:
     async def _run(
         self, body: dict[str, Any], model: str, most_nano: int | None
     ) -> AsyncGenerator[Delta | Finished, None]:
-        fee = self.quote([body], model)
-        _check_price(fee, most_nano)
-        async with contextlib.aclosing(
-            self.backend.run(body, self._model_id(model), max_fee=fee)  # type: ignore[type-var]
-        ) as events:
+        quote = self.backend.quote(body, self._model_id(model))
+        _check_price(quote.most_nano, most_nano)
+        async with contextlib.aclosing(self.backend.run(quote)) as events:  # type: ignore[type-var]
             async for event in events:
                 yield event
 
     def _model_id(self, name: str) -> str:
-        for model in self.backend.models():
-            if name in model.names:
-                return model.model_id
+        found = self.backend.model_id(name)
+        if found is not None:
+            return found
         raise RequestInvalid(f"nobody offers a model {name!r}; models() shows what there is")
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from ..errors import CocoonError
+from ..leash import follow
 from .harden import harden
 from .keys import SignerKeys
 from .server import SignerServer
@@ -30,6 +31,7 @@ def main() -> int:
     path = parser.parse_args().socket
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     harden()
+    follow()
     if os.getpid() != os.getsid(0):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal must not take the keys along
     try:

@@ -1,4 +1,4 @@
-"""Starting a signer that outlives whoever starts it."""
+"""Starting a signer that outlives whoever starts it, but not whoever holds the leash of both (see `cocoon.leash`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ..leash import held_fds
 from .client import SignerClient
 from .errors import SignerUnavailable
 from .server import prepare_socket_directory
@@ -39,6 +40,7 @@ async def ensure_signer(path: Path, *, log: Path | None = None) -> SignerClient:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=held_fds(),
         )
     try:
         async with asyncio.timeout(_START_SEC):

@@ -6,9 +6,8 @@ import asyncio
 import logging
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
 
-from ..gateway.backend import Backend, Finished, Model
+from ..gateway.backend import Backend, Finished, Model, Quote
 from ..gateway.errors import ApiError, BackendFailed, PoolExhausted, RequestRefused
 from ..gateway.questions import chat_question
 from ..gateway.receipts import new_receipt_id
@@ -44,13 +43,11 @@ class Growing:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A request whose money is reserved. prompt_nano: the most that its prompt alone may cost."""
+    """A request whose money is reserved."""
 
     chat_id: int
-    model_id: str
-    body: dict[str, Any] = field(repr=False)
+    quote: Quote
     reserved: Reservation
-    prompt_nano: int
 
 
 class Buyer:
@@ -67,11 +64,10 @@ class Buyer:
         try:
             asked = {"model": model.model_id, "messages": messages, "max_tokens": self._max_tokens}
             (body,) = chat_question(asked).bodies
-            most = self._backend.quote(body, model.model_id)
-            prompt = self._backend.quote({**body, "max_tokens": 0}, model.model_id)
+            quote = self._backend.quote(body, model.model_id)
         except (ApiError, BackendFailed) as error:
             raise Refused(_explain(error, 0)) from error
-        return Order(chat_id, model.model_id, body, self._budgets.reserve(user_id, most), min(most, prompt))
+        return Order(chat_id, quote, self._budgets.reserve(user_id, quote.most_nano))
 
     async def buy(self, order: Order, growing: Growing) -> Outcome:
         """However it ends, cancelled too, the reservation is settled. Cancel it with `growing.stopping` set for an
@@ -83,7 +79,7 @@ class Buyer:
         try:
             async with (
                 asyncio.timeout(self._answer_sec),
-                aclosing(self._backend.run(order.body, order.model_id, max_fee=most)) as events,  # type: ignore[type-var]
+                aclosing(self._backend.run(order.quote)) as events,  # type: ignore[type-var]
             ):
                 began = True
                 async for event in events:
@@ -103,11 +99,11 @@ class Buyer:
             spent = max(spent, min(most, error.spent_nano))
             complaint = _explain(error, spent)
         except TimeoutError:
-            spent = spent or order.prompt_nano  # which may have been paid for by now
+            spent = spent or order.quote.prompt_nano  # which may have been paid for by now
             complaint = f"The answer took more than {self._answer_sec:g} seconds and was ended."
         except asyncio.CancelledError:
             if began and receipt is None:
-                spent = spent or order.prompt_nano
+                spent = spent or order.quote.prompt_nano
             if growing.stopping is None:
                 raise
             complaint = growing.stopping

@@ -47,15 +47,19 @@ def blob_hash(data: bytes) -> bytes:
     """The hash of `bytes_to_cell(data)`, without building it."""
     stream = len(data).to_bytes(_LENGTH_BYTES, "big") + data
     count = blob_cells(len(data))
-    built: dict[int, tuple[bytes, bytes]] = {}  # node -> (depth, hash)
+    hashes, depths = [b""] * count, [0] * count
     for index in reversed(range(count)):
         piece = stream[index * _PIECE_BYTES : (index + 1) * _PIECE_BYTES]
-        children = [built.pop(child) for child in _children(index, count)]
-        depth = 1 + max(int.from_bytes(deep, "big") for deep, _ in children) if children else 0
+        first = _FANOUT * index + 1
+        deep = depths[first : first + _FANOUT]
         # descriptors: how many references; twice the bytes, of which none is partial
-        parts = [bytes([len(children), 2 * len(piece)]), piece, *(d for d, _ in children), *(h for _, h in children)]
-        built[index] = depth.to_bytes(2, "big"), hashlib.sha256(b"".join(parts)).digest()
-    return built[0][1]
+        parts = [bytes((len(deep), 2 * len(piece))), piece]
+        if deep:
+            depths[index] = deep[0] + 1  # no subtree is deeper than the first
+            parts += [depth.to_bytes(2, "big") for depth in deep]
+            parts += hashes[first : first + _FANOUT]
+        hashes[index] = hashlib.sha256(b"".join(parts)).digest()
+    return hashes[0]
 
 
 def cell_to_bytes(cell: Cell, *, max_bytes: int = MAX_BLOB_BYTES) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import WireError
 from .codec import Struct, _Address, _Bool, _Bytes, _Inline, _InRef, _Int, _layout
 
-__all__ = ["struct_hash"]
+__all__ = ["cell_content", "flatten", "struct_hash"]
 
 _MAX_BITS = 1023
 _NO_ANYCAST = 0b100  # addr_std$10 anycast:(Maybe Anycast)
@@ -24,25 +24,30 @@ def struct_hash(value: Struct) -> bytes:
 
 def _hash(value: Struct) -> tuple[bytes, int]:
     """(hash, depth)."""
-    bits, size, refs = _flatten(value)
+    bits, size, refs = flatten(value)
     if size < 0:
         cell = value.to_cell()
         return cell.hash, cell.get_depth(0)
-    full, left = divmod(size, 8)
-    if left:  # the data ends with a one, and zeros up to a whole byte
-        bits = (bits << 1 | 1) << 7 - left
-    data = bits.to_bytes(full + bool(left), "big")
-    depth = 1 + max(deep for _, deep in refs) if refs else 0
-    parts = [bytes([len(refs), 2 * full + bool(left)]), data]
-    parts += [deep.to_bytes(2, "big") for _, deep in refs]
-    parts += [digest for digest, _ in refs]
+    below = [_hash(ref) for ref in refs]
+    depth = 1 + max(deep for _, deep in below) if below else 0
+    parts = [cell_content(bits, size, len(refs))]
+    parts += [deep.to_bytes(2, "big") for _, deep in below]
+    parts += [digest for digest, _ in below]
     return hashlib.sha256(b"".join(parts)).digest(), depth
 
 
-def _flatten(value: Struct) -> tuple[int, int, list[tuple[bytes, int]]]:
-    """(bits as an integer, their number, hashes and depths of references); a negative number for the long way."""
+def cell_content(bits: int, size: int, refs: int) -> bytes:
+    """A cell as it is hashed and stored, without its references: two bytes of descriptors, then the data."""
+    full, left = divmod(size, 8)
+    if left:  # the data ends with a one, and zeros up to a whole byte
+        bits = (bits << 1 | 1) << 7 - left
+    return bytes((refs, 2 * full + bool(left))) + bits.to_bytes(full + bool(left), "big")
+
+
+def flatten(value: Struct) -> tuple[int, int, list[Struct]]:
+    """(bits as an integer, their number, structs in cells of their own); a negative number for the long way."""
     bits, size = value.PREFIX
-    refs: list[tuple[bytes, int]] = []
+    refs: list[Struct] = []
     for name, field in _layout(type(value)):
         found: Any = getattr(value, name)
         if isinstance(field, _Int) and not field.signed:
@@ -60,10 +65,10 @@ def _flatten(value: Struct) -> tuple[int, int, list[tuple[bytes, int]]]:
         elif isinstance(field, _Bytes) and len(found) == field.size:
             more, width = int.from_bytes(found, "big"), 8 * field.size
         elif isinstance(field, _Inline):
-            more, width, inner = _flatten(found)
+            more, width, inner = flatten(found)
             refs += inner
         elif isinstance(field, _InRef) and isinstance(found, field.struct):
-            refs.append(_hash(found))
+            refs.append(found)
             continue
         else:
             return 0, -1, []

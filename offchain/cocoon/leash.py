@@ -1,0 +1,56 @@
+"""Processes that end with whoever holds their leash, however that one ended: a pipe that only the holder could write to
+comes to its end. What they start in turn, in sessions of their own too, ends with them if it follows as well.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Leash", "follow", "held_fds"]
+
+_VARIABLE = "COCOON_LEASH"
+_ENDED = 1
+
+
+class Leash:
+    """Start a process with `fds` as its `pass_fds` and with `environment`. Letting go ends it at once."""
+
+    def __init__(self) -> None:
+        self._theirs, self._mine = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._mine)
+        os.close(self._theirs)
+
+    @property
+    def fds(self) -> tuple[int]:
+        return (self._theirs,)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, _VARIABLE: str(self._theirs)}
+
+
+def held_fds() -> tuple[int, ...]:
+    """`pass_fds` for what this process starts: with its environment it is on the same leash, if there is one."""
+    said = os.environ.get(_VARIABLE, "")
+    return (int(said),) if said else ()
+
+
+def follow() -> None:
+    """End this process, without another word, once nobody holds its leash. Does nothing if it is on none."""
+    for fd in held_fds():
+        threading.Thread(target=_end_with, args=(fd,), name="leash", daemon=True).start()
+
+
+def _end_with(fd: int) -> None:
+    os.read(fd, 1)  # nobody writes
+    os._exit(_ENDED)
