@@ -118,7 +118,8 @@ def _race(
     progress: Callable[[str], None],
     between: Callable[[], None],
 ) -> tuple[Rates, Rates]:
-    """Decode and prefill rates by contender and number of streams. Takes those that fail out of `running`.
+    """Decode rates by contender and number of streams, and prefill rates by contender and length of the prompt: it is
+    read by one stream, whatever the others do, so all rounds count together. Takes those that fail out of `running`.
 
     between: called before each round.
     """
@@ -138,7 +139,7 @@ def _race(
                     del running[name]
                     continue
                 if turn:
-                    prefilled.setdefault((name, count), []).append(len(PROMPT) / read)
+                    prefilled.setdefault((name, len(PROMPT)), []).append(len(PROMPT) / read)
                     decoded.setdefault((name, count), []).append(count * _STEPS / spoke)
     present = running.keys()
     return (

@@ -30,7 +30,7 @@ __all__ = ["measure"]
 
 _MAX_FEE = 10**8
 _DEPOSIT = 10**13
-_ROUNDS = 5
+_ROUNDS = 9
 _WORDS = "Tell me in a few sentences what a silkworm does all day and why it spins a cocoon."
 
 
@@ -64,6 +64,7 @@ async def _measure(
     figures: dict[str, Any] = {"null_kernel": await _ceiling(requests), "model": model, "tokens": tokens}
     if not streams:
         return figures
+    figures["slots"] = max(streams)
     rows: dict[str, Any] = {}
     kernel = await asyncio.to_thread(Scenery(Path(), model, max(streams)).load)
     try:
@@ -108,8 +109,13 @@ def _added(way: _Samples, direct: _Samples, name: str, prefix: str) -> dict[str,
         f"{prefix}added_first_token_ms_p50": _ms(statistics.median(way.first) - statistics.median(direct.first)),
         f"{prefix}added_first_token_ms_p99": _ms(_p99(way.first) - _p99(direct.first)),
         f"{prefix}added_ms_per_token": _ms(statistics.median(way.token) - statistics.median(direct.token)),
-        f"{prefix}throughput_ratio": round(statistics.median(way.rate) / statistics.median(direct.rate), 4),
+        f"{prefix}throughput_ratio": round(statistics.median(_ratios(way.rate, direct.rate)), 4),
     }
+
+
+def _ratios(rates: list[float], others: list[float]) -> list[float]:
+    """Round by round: what slowed a round down slowed down both."""
+    return [rate / other for rate, other in zip(rates, others, strict=True)]
 
 
 def _request(turn: int, number: int, tokens: int) -> dict[str, Any]:
