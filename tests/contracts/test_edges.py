@@ -16,7 +16,7 @@ from test_carried_values import EXPECTED
 from test_slashing import evidence, report
 from world import MEASUREMENT, MODEL, RULES, TERMS, TON, WorkerSide, World
 
-from cocoon.bench.gas import sandbox_prices
+from cocoon.bench.scenario import sandbox_prices
 from cocoon.contracts_build import load
 from cocoon.fees import Fees
 from cocoon.wire.common import AttestedKeys, PaymentReason, state_init

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cocoon.bench.gas import GOALS, Operation, measure
+from cocoon.bench.gas import measure
+from cocoon.bench.operation import GOALS, Operation
 from cocoon_sandbox.executor import Executor
 
 SNAPSHOT = Path(__file__).parent / "gas.json"

@@ -14,7 +14,7 @@ from stages import market_world
 from test_slashing import report
 from world import MODEL, TON, WorkerSide, World
 
-from cocoon.bench.gas import sandbox_prices
+from cocoon.bench.scenario import sandbox_prices
 from cocoon.fees import Fees
 from cocoon.wire.attestation import UpdateAttestationPolicy, VerifyQuote
 from cocoon.wire.codec import Struct

@@ -8,8 +8,10 @@ import pytest
 
 from cocoon.bench.existing import EXISTING
 from cocoon.bench.fees_page import render
-from cocoon.bench.gas import GOALS, Operation, measure, sandbox_prices
+from cocoon.bench.gas import measure
+from cocoon.bench.operation import GOALS, Operation
 from cocoon.bench.rent import Rent, measure_rent
+from cocoon.bench.scenario import sandbox_prices
 from cocoon.fees import Formulas
 from cocoon_sandbox.executor import Executor
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import OpenAI
@@ -21,15 +22,10 @@ from openai import OpenAI
 
 @pytest.mark.timeout(240)
 def test_gateway_sandbox_serves_the_sdk_and_the_page_until_it_is_told_to_stop() -> None:
-    # a short name: a socket's path has less than 100 bytes
-    with tempfile.TemporaryDirectory(prefix="cocoon-") as directory:
-        command = [sys.executable, "-m", "cocoon", "gateway", "--sandbox", "--port", "0", "--json"]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": directory}
-        ) as running:
+    with place() as directory:
+        with sandbox(directory) as running:
             try:
-                assert running.stdout is not None
-                told = json.loads(running.stdout.readline())
+                told = ready(running)
                 client = OpenAI(base_url=told["base_url"], api_key=told["api_key"])
                 asked = [{"role": "user", "content": "What is a blockchain?"}]
                 said = client.chat.completions.create(
@@ -49,14 +45,10 @@ def test_gateway_sandbox_serves_the_sdk_and_the_page_until_it_is_told_to_stop() 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 @pytest.mark.timeout(240)
 def test_gateway_sandbox_that_is_killed_takes_its_agents_signers_and_kernels_along() -> None:
-    with tempfile.TemporaryDirectory(prefix="cocoon-") as directory:
-        command = [sys.executable, "-m", "cocoon", "gateway", "--sandbox", "--port", "0", "--json"]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": directory}
-        ) as running:
+    with place() as directory:
+        with sandbox(directory) as running:
             try:
-                assert running.stdout is not None
-                json.loads(running.stdout.readline())
+                ready(running)
                 family = descendants(running.pid)
                 said = " ".join(family.values())
                 assert (said.count("cocoon.agent"), said.count("cocoon.signer")) == (2, 2)
@@ -67,6 +59,23 @@ def test_gateway_sandbox_that_is_killed_takes_its_agents_signers_and_kernels_alo
         while left := {pid: said for pid, said in family.items() if command_of(pid) == said}:
             assert time.monotonic() < ends, left
             time.sleep(0.05)
+
+
+def place() -> tempfile.TemporaryDirectory[str]:
+    """With a short name: a socket's path has less than 100 bytes."""
+    return tempfile.TemporaryDirectory(prefix="cocoon-")
+
+
+def sandbox(directory: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cocoon", "gateway", "--sandbox", "--port", "0", "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": directory})
+
+
+def ready(running: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it prints once it serves."""
+    assert running.stdout is not None
+    told: dict[str, Any] = json.loads(running.stdout.readline())
+    return told
 
 
 def descendants(parent: int) -> dict[int, str]:

@@ -18,7 +18,7 @@ from ..attestation.platform import Hardware, Publication, SimulatedIntel, Simula
 from ..attestation.rehearsal_stage import AttestationCode
 from ..attestation.report_data import MasterBlock, ReportData
 from ..wire.attestation import AttestationIdentity, AttestationPolicy, CrlIssuer, UpdateAttestationPolicy, VerifyQuote
-from .gas import TON, Goal, Operation
+from .operation import TON, Goal, Operation
 
 if TYPE_CHECKING:
     from cocoon_sandbox.ledger import Ledger

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..fees import Formulas, Prices
 from .existing import EXISTING, EXISTING_ACCOUNTS, EXISTING_LEAST_VALUE_NANO
-from .gas import Operation
+from .operation import Operation
 from .rent import YEAR_SEC, Rent
 
 __all__ = ["LEAST_VALUE_GOAL_NANO", "render"]

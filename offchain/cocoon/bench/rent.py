@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ..wire.escrow import PostJob
-from .gas import REQUEST, TON, Scenario, sandbox_prices
+from .operation import TON
+from .scenario import REQUEST, Scenario, sandbox_prices
 
 __all__ = ["GOAL_NANO", "YEAR_SEC", "Rent", "measure_rent"]
 

@@ -26,7 +26,7 @@ from ..demo.stage import TON, DemoFailed, Stage
 from ..fees import Fees
 from ..gateway.sandbox import Market, staged_worker
 from .existing import EXISTING_SETTLEMENT_NANO
-from .gas import sandbox_prices
+from .scenario import sandbox_prices
 
 __all__ = ["Settlement", "measure"]
 

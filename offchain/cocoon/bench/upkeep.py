@@ -47,7 +47,8 @@ from ..wire.worker import (
     ResumeWorker,
     TopUpStake,
 )
-from .gas import MODEL, REQUEST, TERMS, TON, Operation, Scenario
+from .operation import TON, Operation
+from .scenario import MODEL, REQUEST, TERMS, Scenario
 
 if TYPE_CHECKING:
     from cocoon_sandbox.treasury import Treasury

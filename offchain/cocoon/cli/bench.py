@@ -29,8 +29,9 @@ def gas(as_json: bool, snapshot: bool, markdown: bool) -> None:
     from rich.table import Table
 
     from ..bench.fees_page import render
-    from ..bench.gas import code_sizes, measure, sandbox_prices
+    from ..bench.gas import code_sizes, measure
     from ..bench.rent import measure_rent
+    from ..bench.scenario import sandbox_prices
     from ..contracts_build import contracts_dir
 
     operations = measure()
