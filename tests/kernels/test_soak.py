@@ -15,7 +15,7 @@ from cocoon.kernels.engine.sampling import Sampling
 from cocoon.kernels.sandboxed.host import KernelHost
 from cocoon.kernels.sandboxed.process import Order
 
-REQUESTS, CLIENTS = 400, 8
+REQUESTS, CLIENTS = 2000, 8
 _SETTLED_SEC = 20.0
 
 
@@ -43,7 +43,7 @@ class Kind:
 
 def client(host: KernelHost, kinds: list[Kind], seed: int, wrong: list[str]) -> None:
     draw = random.Random(seed)
-    for _ in range(REQUESTS // CLIENTS):
+    for _ in range(REQUESTS // 2 // CLIENTS):
         kind, way = draw.choice(kinds), draw.choice(["stays", "stays", "cancels", "drops"])
         cancel = threading.Event()
         generation = host.generate(tokens=kind.tokens, cancel=cancel if way == "cancels" else None, **kind.options)
