@@ -1,7 +1,6 @@
 """Listening to the executor: every place in code that a run visits, for all transactions and get-methods.
 
-A place is a code cell and a bit offset in it, which is how the TVM's log names the instruction about to run. Logging
-places costs about a tenth of the time of a contract test.
+A place is a code cell and a bit offset in it, which is how the TVM's log names the instruction about to run.
 """
 
 from __future__ import annotations
@@ -38,6 +37,13 @@ def recording(visited: set[Place]) -> Iterator[None]:
 
 
 def _listening(original: Callable[..., Any], visited: set[Place]) -> Callable[..., Any]:
+    known: set[tuple[str, str]] = set()  # as logs write them: most runs go where others went before
+
+    def note(vm_log: str) -> None:
+        fresh = set(_LOCATION.findall(vm_log)) - known
+        known.update(fresh)
+        visited.update((cell, int(offset)) for cell, offset in fresh)
+
     @functools.wraps(original)
     def run(self: Executor, **arguments: Any) -> Any:
         if arguments.get("verbosity", "short") != "short":
@@ -45,13 +51,9 @@ def _listening(original: Callable[..., Any], visited: set[Place]) -> Callable[..
         try:
             result = original(self, **{**arguments, "verbosity": _LOGGED})
         except MessageRejected as rejected:
-            visited.update(_places(rejected.vm_log))
+            note(rejected.vm_log)
             raise
-        visited.update(_places(result.vm_log))
+        note(result.vm_log)
         return replace(result, vm_log="")
 
     return run
-
-
-def _places(vm_log: str) -> Iterator[Place]:
-    return ((cell, int(offset)) for cell, offset in _LOCATION.findall(vm_log))
