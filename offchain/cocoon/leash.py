@@ -4,6 +4,7 @@ comes to its end. What they start in turn, in sessions of their own too, ends wi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from types import TracebackType
@@ -36,13 +37,19 @@ class Leash:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, _VARIABLE: str(self._theirs)}
+        return {**os.environ, _VARIABLE: f"{self._theirs}:{os.fstat(self._theirs).st_ino}"}
 
 
 def held_fds() -> tuple[int, ...]:
-    """`pass_fds` for what this process starts: with its environment it is on the same leash, if there is one."""
-    said = os.environ.get(_VARIABLE, "")
-    return (int(said),) if said else ()
+    """`pass_fds` for what this process starts: with its environment it is on the same leash, if there is one.
+
+    The variable may have come without the pipe, whose number may be anything's by now.
+    """
+    fd, _, inode = os.environ.get(_VARIABLE, "").partition(":")
+    with contextlib.suppress(OSError, ValueError):
+        if os.fstat(int(fd)).st_ino == int(inode):
+            return (int(fd),)
+    return ()
 
 
 def follow() -> None:

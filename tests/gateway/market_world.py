@@ -43,6 +43,7 @@ class Spoken:
     says: list[Any]
     available_nano: int = TON // 2
     alive: bool = True
+    lied: None = None
 
     async def stream(self, body: Asked, *, max_fee: int) -> AsyncIterator[Any]:
         for said in self.says:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import sqlite3
 import struct
 from typing import Any
 from urllib.parse import urlsplit
@@ -155,6 +156,7 @@ async def test_models_list_has_live_prices_and_workers() -> None:
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"temperature": 3}, "temperature"), ({"max_tokens": 0}, "max_tokens"), ({"n": 99}, "n"),
         ({"seed": 1 << 65}, "seed"), ({"stop": ["a"] * 5}, "stop"), ({"top_p": -1}, "top_p"),
+        ({"temperature": 10**400}, "temperature"), ({"top_p": -(10**400)}, "top_p"),
     ],
 )  # fmt: skip
 async def test_chat_field_no_kernel_honours_is_refused_by_name(asked: dict[str, object], param: str) -> None:
@@ -240,8 +242,14 @@ async def test_chat_request_refused_by_the_worker_is_the_clients_error() -> None
         assert caught.value.code == "context_length_exceeded"
 
 
-async def test_chat_stream_broken_off_later_ends_with_an_error_and_is_charged_for_what_came() -> None:
-    backend = ScriptedBackend(error=BackendFailed("worker 3 broke off"), fail_after=2)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(BackendFailed("worker 3 broke off"), "broke off"), (RuntimeError("a fault of ours"), "its log says more")],
+)
+async def test_chat_stream_broken_off_later_ends_with_an_error_and_is_charged_for_what_came(
+    error: Exception, said: str
+) -> None:
+    backend = ScriptedBackend(error=error, fail_after=2)
     async with served(backend) as gateway, gateway.client() as client:
         stream = await client.chat.completions.create(model=NAME, messages=HELLO, stream=True)
         texts = []
@@ -250,10 +258,23 @@ async def test_chat_stream_broken_off_later_ends_with_an_error_and_is_charged_fo
             async for chunk in stream:
                 texts.append(chunk.choices[0].delta.content)
 
-        with pytest.raises(openai.APIError, match="broke off"):
+        with pytest.raises(openai.APIError, match=said):
             await read()
         assert texts == ["", "one ", "two "]
         assert gateway.spent() == (price(Usage(4, 0, 2, b""), TERMS), 0)
+        assert gateway.context.board.ended[0].state == "failed"
+
+
+async def test_chat_answer_whose_receipt_can_not_be_kept_is_given_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with served() as gateway, gateway.client() as client:
+        monkeypatch.setattr(gateway.context.archive, "put", full)
+        answer = await client.chat.completions.create(model=NAME, messages=HELLO)
+        assert answer.choices[0].message.content == "one two three "
 
 
 async def test_chat_client_that_leaves_ends_the_work_and_is_charged_for_what_came() -> None:

@@ -13,9 +13,12 @@ from market_world import ledger_world
 from protocol_world import MODEL, TON, World
 from pytoniq_core import Address
 
+from cocoon.chain.trace import trace
+from cocoon.chain.wallet import Wallet
 from cocoon.client import Client
 from cocoon.client.channel import Channel, Done
 from cocoon.client.client import BindFailed
+from cocoon.client.streamed import StreamLied
 from cocoon.errors import ChainUnavailable, ClientError, WalletError
 from cocoon.gateway.errors import PoolExhausted
 from cocoon.gateway.facts import FactsWatcher, WorkerFacts
@@ -38,6 +41,7 @@ class Wire:
     deposit: int
     promised: int = 0
     alive: bool = True
+    lied: StreamLied | None = None
     closed: int = 0
 
     @property
@@ -313,3 +317,73 @@ async def test_channel_that_is_answered_after_all_is_taken_up(bench: Bench) -> N
     assert bench.pool.locked_nano == TON // 2
     async with bench.pool.use(worker, MODEL, need_nano=1) as lease:
         assert lease.held.channel.address == opened.address
+
+
+async def test_deposit_whose_fate_is_unknown_stays_locked_until_the_channel_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network goes away behind the wallet's message: as many attempts as the owner's limit has room for."""
+
+    async def cut_off(*arguments: Any, **named: Any) -> Any:
+        await trace(*arguments, **named)
+        raise ChainUnavailable("the lite server is gone")
+
+    worker = await bench.worker()
+    bench.pool.limits = replace(LIMITS, most_channels=8)
+    with monkeypatch.context() as patched:
+        patched.setattr("cocoon.client.client.trace", cut_off)
+        for _ in range(LIMITS.most_locked_nano // LIMITS.deposit_nano):
+            with pytest.raises(BindFailed, match="not known what became"):
+                await lease(bench, worker)
+        with pytest.raises(PoolExhausted, match="most_locked_nano"):
+            await lease(bench, worker)
+    locked = bench.pool.locked_nano
+    assert locked == sum([(await channel.state()).deposit_nano for channel in await bench.client.channels()])
+    await bench.maintained(lambda: bool(bench.pool.channels))
+    assert bench.pool.locked_nano == locked
+    await lease(bench, worker)
+
+
+async def lease(bench: Bench, worker: WorkerFacts) -> None:
+    async with bench.pool.use(worker, MODEL, need_nano=1):
+        pass
+
+
+async def test_message_that_never_arrived_frees_its_deposit_once_it_can_not_arrive_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(*arguments: Any, **named: Any) -> Any:
+        raise ChainUnavailable("the lite server is gone")
+
+    worker = await bench.worker()
+    with monkeypatch.context() as patched:
+        patched.setattr(Wallet, "send", lost)
+        with pytest.raises(BindFailed, match="not known what became"):
+            await lease(bench, worker)
+    assert [answered async for answered in bench.pool._unanswered.look()] == []
+    assert bench.pool.locked_nano == LIMITS.deposit_nano
+    monkeypatch.setattr("cocoon.gateway.unanswered._ON_THE_WAY_SEC", 0)
+    await bench.maintained(lambda: bench.pool.locked_nano == 0)
+    assert bench.client.store.channels() == []
+
+
+async def test_channel_answered_late_beside_another_one_is_closed(bench: Bench) -> None:
+    worker = await bench.worker()
+    late = await bench.client.open(
+        0, deposit=TON // 2, model_id=MODEL, term=LIMITS.term_sec, max_prices=worker.models[MODEL]
+    )
+    await lease(bench, worker)
+    bench.pool._unanswered.add(late, 0, TON // 2)
+    await bench.maintained(lambda: len(bench.pool.channels) == 2)
+    assert [held.channel.address for held in bench.pool.channels if held.usable] != [late.address]
+    assert sum(held.usable for held in bench.pool.channels) == 1
+
+
+async def test_lie_that_nobody_waited_for_is_told_to_the_next_request(bench: Bench) -> None:
+    """A hedge's loser, or a client that left: without this the gateway would just connect again."""
+    worker = await bench.worker()
+    await lease(bench, worker)
+    bench.wires[-1].alive, bench.wires[-1].lied = False, StreamLied("two receipts", receipts=())
+    with pytest.raises(StreamLied, match="two receipts"):
+        await lease(bench, worker)
+    assert len(bench.wires) == 1

@@ -76,6 +76,7 @@ class FastInTest:
     left: int = 0
     available_nano: int = 10**12
     alive: bool = True
+    lied: None = None
 
     async def stream(self, body: Asked, *, max_fee: int) -> AsyncIterator[Delta | Finished]:
         self.asked += 1

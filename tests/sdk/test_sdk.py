@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import cocoon
 from cocoon.crypto.usage import Usage, price
 from cocoon.gateway.backend import Delta, Finished, Quote
 from cocoon.gateway.errors import BackendFailed, NoWorker
+from cocoon.gateway.vectors import text_bodies
 from cocoon.sdk import AnswerFailed, AsyncClient, BlockingStream, Client, RequestInvalid, TextStream, TooDear
 
 HELLO = [{"role": "user", "content": "one two three"}]
@@ -120,6 +122,30 @@ async def test_request_that_may_cost_more_than_allowed_is_not_sent() -> None:
         await client.embed(["a"] * 20, model=EMBEDDER, most_nano=1000)
     assert backend.bodies == []
     assert (await client.ask(HELLO, model=NAME, max_tokens=1, most_nano=10**9)).text == "one "
+
+
+async def test_prices_that_rise_later_do_not_raise_what_a_request_may_cost() -> None:
+    """Many vectors take many requests, each of which is asked at the price it was quoted at."""
+
+    class Rising(ScriptedBackend):
+        ran: list[int]
+
+        def quote(self, body: dict[str, Any], model_id: str) -> Quote:
+            quote = super().quote(body, model_id)
+            return replace(quote, most_nano=quote.most_nano * (10 if self.ran else 1))
+
+        async def run(self, quote: Quote) -> AsyncIterator[Delta | Finished]:
+            self.ran.append(quote.most_nano)
+            async for event in super().run(quote):
+                yield event
+
+    backend = Rising()
+    backend.ran = []
+    client, texts = AsyncClient(backend), ["x" * 50] * 20
+    most = sum(quote.most_nano for quote in client.quotes(text_bodies(texts), EMBEDDER))
+    await client.embed(texts, model=EMBEDDER, most_nano=most)
+    assert len(backend.ran) > 1
+    assert sum(backend.ran) == most
 
 
 async def test_market_without_an_answer_says_why() -> None:

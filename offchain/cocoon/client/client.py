@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,12 +11,12 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pytoniq_core import Address
 
-from ..chain.base import Chain
+from ..chain.base import Chain, ChainTransaction
 from ..chain.trace import trace
 from ..chain.wallet import Wallet, format_ton
 from ..crypto.ed25519 import public_key
 from ..deployment import Deployment
-from ..errors import ClientError
+from ..errors import ClientError, CocoonError, MessageRefused, WalletError
 from ..fees import Fees
 from ..wire.common import ModelTerms, PaymentReason
 from ..wire.escrow import BindConfirmed, BindRefusal, BindRefused, OpenEscrow
@@ -90,7 +91,7 @@ class Client:
         `max_prices` bounds what the worker may charge (its `min_duration_sec`: the longest minimum accepted). The
         worker must run something on the network's list, or exactly `accepted_measurement`. SimulatedTeeRefused or
         ClientError before anything is sent if its keys can't be trusted; BindFailed, with the refund, if the worker or
-        the registry refuses.
+        the registry refuses, or with the channel as `unanswered` once it is sent and not known to have ended.
         """
         if deposit <= 0 or term <= 0:
             raise ClientError(f"a channel needs a deposit and a term above 0, not {deposit} nanoTON for {term} s")
@@ -107,9 +108,18 @@ class Client:
         )
         value = deposit + (await Fees.of(self.chain)).open(term)
         init = self.deployment.escrow_state_init(self.wallet.address, worker, salt)
-        sent = await self.wallet.send(self.chain, escrow, value, body.to_cell(), state_init=init)
-        caused = await trace(self.chain, sent)
+        try:
+            sent = await self.wallet.send(self.chain, escrow, value, body.to_cell(), state_init=init)
+            return await self._opened(stored, value, await trace(self.chain, sent))
+        except (WalletError, MessageRefused, BindFailed):
+            raise
+        except (CocoonError, OSError, TimeoutError) as error:
+            message = f"it is not known what became of the channel: {error}; look again later"
+            raise BindFailed(message, None, 0, Channel(self, stored)) from error
 
+    async def _opened(self, stored: StoredChannel, value: int, caused: Sequence[ChainTransaction]) -> Channel:
+        """The channel, if what opening it caused shows that it is bound. BindFailed."""
+        escrow = stored.escrow
         if any(True for _ in messages_to(caused, escrow, BindConfirmed)):
             channel = Channel(self, stored, tuple(caused))
             if (await channel.state()).binding is not None:

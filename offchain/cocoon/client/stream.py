@@ -108,6 +108,11 @@ class FastChannel:
         """False once the connection is gone; connect again then."""
         return self._ended is None
 
+    @property
+    def lied(self) -> StreamLied | None:
+        """What the connection was given up for; nobody else may have heard of it, if the stream had been left."""
+        return self._ended if isinstance(self._ended, StreamLied) else None
+
     def deposited(self, deposit_nano: int) -> None:
         """The chain shows a greater deposit, after a top-up: so much may be promised in all from now on."""
         self.ledger.deposit = max(self.ledger.deposit, deposit_nano)

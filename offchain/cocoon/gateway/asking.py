@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -25,6 +27,8 @@ from .live import LiveRequest
 from .together import together
 
 __all__ = ["Asking", "as_api_error"]
+
+log = logging.getLogger(__name__)
 
 _REFUSALS = {"too_long": "context_length_exceeded", "fee_too_low": "fee_too_low", "unknown_model": "model_not_found"}
 
@@ -98,13 +102,20 @@ class Asking:
                         else:
                             self._live.fee_nano += event.fee_nano
                             usage = event.usage
-                            context.archive.put(receipt_id, self._key.id, event.proof)
+                            self._archive(receipt_id, event)
                             context.metrics.billed(usage.prompt, usage.cached, usage.completion, event.fee_nano)
                         yield event
         except BackendFailed as error:
             raise as_api_error(error) from error
         finally:
             self._settle(quote.most_nano, spent.nano)
+
+    def _archive(self, receipt_id: str, answer: Finished) -> None:
+        """An answer that is paid for is given, whether its receipt can be kept or not."""
+        try:
+            self._context.archive.put(receipt_id, self._key.id, answer.proof)
+        except sqlite3.Error:
+            log.exception("receipt %s could not be kept", receipt_id)
 
     def _reserve_more(self, quote: Quote) -> bool:
         """Whether the key's budget allows it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,13 +13,15 @@ from .answers import CHAT, DONE, TEXT, Conversation, event
 from .asking import Asking
 from .backend import Delta, Finished, Quote
 from .context import CONTEXT, Context, api_key, check_room, json_body, model_id
-from .errors import ApiError
+from .errors import ApiError, internal_error
 from .keys import ApiKey
 from .live import LiveRequest
 from .questions import Question, chat_question, completion_question
 from .receipts import new_receipt_id
 
 __all__ = ["chat_completions", "completions", "converse"]
+
+log = logging.getLogger(__name__)
 
 RECEIPT_HEADER = "X-Cocoon-Receipt"
 _STREAM_HEADERS = {
@@ -114,10 +117,12 @@ class _Job:
                 await self._all(take, quotes)
             if self._question.include_usage:
                 last.append(self._made.totals([ends[index] for index in range(len(quotes))]))
-        except ApiError as error:
-            if not response.prepared:
+        except Exception as error:
+            if not response.prepared or isinstance(error, ConnectionResetError):
                 raise
-            last.append(error.body)
+            if not isinstance(error, ApiError):  # whatever it is: no second answer may begin within the first
+                log.exception("an answer broke off")
+            last.append((error if isinstance(error, ApiError) else internal_error()).body)
             self._live.state = "failed"
         await response.prepare(request)
         await response.write_eof(b"".join(map(event, last)) + DONE)

@@ -15,6 +15,7 @@ __all__ = [
     "PoolExhausted",
     "RequestRefused",
     "bad_request",
+    "internal_error",
     "model_not_found",
     "no_worker",
     "quota",
@@ -111,6 +112,10 @@ def model_not_found(model: str) -> ApiError:
 
 def no_worker(message: str) -> ApiError:
     return ApiError(503, "server_error", message, code="no_worker", retry=True)
+
+
+def internal_error() -> ApiError:
+    return ApiError(500, "server_error", "The gateway failed; its log says more.", code="internal_error")
 
 
 def upstream_failed(message: str) -> ApiError:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ..client.channel import Channel, Done
 from ..client.stream import Delta, Finished
+from ..client.streamed import StreamLied
 from ..stream.asked import Asked
 from ..wire.escrow import Binding
 
@@ -28,6 +29,11 @@ class Fast(Protocol):
 
     @property
     def alive(self) -> bool: ...
+
+    @property
+    def lied(self) -> StreamLied | None:
+        """What a connection that is not alive was given up for."""
+        ...
 
     def stream(self, body: Asked, *, max_fee: int) -> AsyncIterator[Delta | Finished]: ...
 

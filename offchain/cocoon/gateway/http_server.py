@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from .context import CONTEXT
-from .errors import ApiError, GatewayError
+from .errors import ApiError, GatewayError, internal_error
 
 __all__ = ["listening"]
 
@@ -75,7 +75,7 @@ class _Server(web.Server):
         except Exception:
             status = 500
             log.exception("%s %s failed", request.method, request.path)
-            return _failed(_BROKEN)
+            return _failed(internal_error())
         finally:
             route = request.match_info.route.resource
             endpoint = "unknown" if route is None else route.canonical
@@ -95,12 +95,9 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already, and can't become an error")
         said = ApiError(status, "invalid_request_error", "The request can't be read: it is not HTTP/1.1, or too long.")
-        answer = _failed(_BROKEN if status >= 500 else said)
+        answer = _failed(internal_error() if status >= 500 else said)
         answer.force_close()
         return answer
-
-
-_BROKEN = ApiError(500, "server_error", "The gateway failed; its log says more.", code="internal_error")
 
 
 def _as_api_error(request: web.BaseRequest, error: web.HTTPException) -> ApiError:

@@ -56,7 +56,8 @@ class LiveBoard:
         self.live[entry.id] = entry
         try:
             yield entry
-            entry.state = "done"
+            if entry.state != "failed":  # its answer said so: a stream that has begun ends without an exception
+                entry.state = "done"
         except BaseException:
             entry.state = "failed"
             raise

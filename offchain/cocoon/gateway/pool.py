@@ -99,7 +99,7 @@ class ChannelPool:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self.limits.maintain_sec)
             self._wake.clear()
-            for answered in await self._unanswered.look():
+            async for answered in self._unanswered.look():
                 self._take_up(answered)
             for held in list(self.channels):
                 try:
@@ -176,13 +176,19 @@ class ChannelPool:
                 max_prices=worker.models[model_id],  # the very offer it was chosen for
                 accepted_measurement=worker.measurement if worker.measurement in self._accepted else None,
             )
-            state = await channel.state()
         except BindFailed as error:
             if error.unanswered is not None:
-                self._unanswered.add(error.unanswered, worker.index, deposit)
+                self._unanswered.add(error.unanswered, worker.index, deposit, seen=False)
+                self._wake.set()
             raise
         finally:
             self._coming_nano -= deposit
+        try:
+            state = await channel.state()
+        except BaseException:  # it is bound: `maintain` takes it up
+            self._unanswered.add(channel, worker.index, deposit)
+            self._wake.set()
+            raise
         assert state.binding is not None  # Client.open waits for it
         held = Held(channel, worker.index, state.binding, state.deposit_nano, state.claimed_nano, state.epoch)
         held.opened_by = next(
@@ -195,6 +201,8 @@ class ChannelPool:
     async def _connected(self, held: Held, worker: WorkerFacts) -> None:
         if held.fast is not None and held.fast.alive:
             return
+        if held.fast is not None and held.fast.lied is not None:
+            raise held.fast.lied  # to whoever asks next: the one it was told to may have left
         assert worker.endpoint is not None  # the choice leaves out workers without
         held.fast = await asyncio.wait_for(self._connect(held.channel, worker.endpoint), _CONNECT_SEC)
 
@@ -225,8 +233,10 @@ class ChannelPool:
         assert state.binding is not None  # it is answered
         held = Held(found.channel, -1 if index is None else index, state.binding, state.deposit_nano)
         held.claimed_nano, held.epoch = state.claimed_nano, state.epoch
-        if state.status == EscrowStatus.CLOSING or index is None:
+        twin = self._find(held.worker_index, held.model_id)  # opened while nobody knew of this one
+        if state.status == EscrowStatus.CLOSING or index is None or twin is not None:
             held.closing_until = state.deadline if state.status == EscrowStatus.CLOSING else 0
+            self._wake.set()
         self.channels.append(held)
 
     async def _care(self, held: Held) -> None:

@@ -6,7 +6,6 @@ fields about storage, tracing and the like are ignored.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -201,7 +200,7 @@ def _number(asked: Mapping[str, Any], name: str, least: float, most: float) -> f
     value = asked.get(name)
     if value is None:
         return None
-    if type(value) not in (int, float) or not math.isfinite(value) or not least <= value <= most:
+    if type(value) not in (int, float) or not least <= value <= most:
         raise bad_request(f"{name} must be a number from {least:g} to {most:g}", name)
     return float(value)
 

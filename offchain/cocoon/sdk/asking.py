@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from ..chain.lite import LiteChain
 from ..chain.networks import read_global_config
-from ..gateway.backend import Backend, Delta, Finished, Model, Spent
+from ..gateway.backend import Backend, Delta, Finished, Model, Quote, Spent
 from ..gateway.context import HttpLimits
 from ..gateway.errors import ApiError, BackendFailed, RequestRefused
 from ..gateway.metrics import MarketMetrics
@@ -118,8 +118,9 @@ class AsyncClient:
         """A vector for each text."""
         checked(embedding_texts, {"model": model, "input": list(texts)})
         bodies = text_bodies(texts)
-        _check_price(self.quote(bodies, model), most_nano)
-        _, ends = await self.run_all(bodies, model)
+        quotes = self.quotes(bodies, model)
+        _check_price(sum(quote.most_nano for quote in quotes), most_nano)
+        _, ends = await self.run_all(quotes)
         spent = sum(end.fee_nano for end in ends)
         try:
             _, numbers = unpack_vectors(bodies, ends)
@@ -128,34 +129,33 @@ class AsyncClient:
         tokens = sum(end.usage.prompt + end.usage.cached for end in ends)
         return Vectors(tuple(numbers), tokens, spent, tuple(end.proof for end in ends))
 
-    def quote(self, bodies: Sequence[dict[str, Any]], model: str) -> int:
-        """The most that requests to workers may cost, all together, nanoTON."""
+    def quotes(self, bodies: Sequence[dict[str, Any]], model: str) -> list[Quote]:
+        """Requests to workers, with the most that each may cost, whenever it is run."""
         model_id = self._model_id(model)
-        return sum(self.backend.quote(body, model_id).most_nano for body in bodies)
+        return [self.backend.quote(body, model_id) for body in bodies]
 
     async def run_all(
-        self, bodies: Sequence[dict[str, Any]], model: str, *, paid: Callable[[int], None] = lambda nano: None
+        self, quotes: Sequence[Quote], *, paid: Callable[[int], None] = lambda nano: None
     ) -> tuple[list[str], list[Finished]]:
-        """Requests to workers, some at a time: (texts, ends). `paid` is told what each cost, or may have, however it
+        """What was quoted, some at a time: (texts, ends). `paid` is told what each cost, or may have, however it
         ended. BackendFailed with what all of them cost; TimeoutError.
         """
-        texts, ends, costs = [""] * len(bodies), dict[int, Finished](), list[int]()
+        texts, ends, costs = [""] * len(quotes), dict[int, Finished](), list[int]()
 
         async def one(index: int) -> None:
             try:
                 await ask(index)
             except BackendFailed as error:
                 # The others are paid for; and what cost nothing can be asked again within what was quoted.
-                if len(bodies) == 1 or error.spent_nano or isinstance(error, RequestRefused):
+                if len(quotes) == 1 or error.spent_nano or isinstance(error, RequestRefused):
                     raise
                 await ask(index)
 
         async def ask(index: int) -> None:
-            quote = self.backend.quote(bodies[index], self._model_id(model))
-            spent = Spent(quote)
+            spent = Spent(quotes[index])
             try:
                 with spent:
-                    async with contextlib.aclosing(self.backend.run(quote)) as events:  # type: ignore[type-var]
+                    async with contextlib.aclosing(self.backend.run(quotes[index])) as events:  # type: ignore[type-var]
                         async for event in events:
                             spent.saw(event)
                             if isinstance(event, Finished):
@@ -167,11 +167,11 @@ class AsyncClient:
                 paid(spent.nano)
 
         try:
-            await together(len(bodies), one, at_once=_REQUESTS_AT_ONCE, seconds=self._limits.request_sec)
+            await together(len(quotes), one, at_once=_REQUESTS_AT_ONCE, seconds=self._limits.request_sec)
         except BackendFailed as error:
             error.spent_nano = sum(costs)
             raise
-        return texts, [ends[index] for index in range(len(bodies))]
+        return texts, [ends[index] for index in range(len(quotes))]
 
     def with_max_tokens(self, body: dict[str, Any]) -> dict[str, Any]:
         """A request for text is bounded, whatever was asked for."""

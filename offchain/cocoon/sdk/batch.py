@@ -194,12 +194,13 @@ class _Run:
         """
         try:
             work = _Work.of(item, self.client)
-            most = self.client.quote(work.bodies, work.model)
+            quotes = self.client.quotes(work.bodies, work.model)
+            most = sum(quote.most_nano for quote in quotes)
             if not await self._promise(most):
                 self.done.stopped = f"{most} nanoTON for the next request are more than the budget has left"
                 return
             try:
-                texts, ends = await self.client.run_all(work.bodies, work.model, paid=self._paid)
+                texts, ends = await self.client.run_all(quotes, paid=self._paid)
             finally:
                 self.promised_nano -= most
                 self.settled.set()
