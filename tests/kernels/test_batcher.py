@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny import tiny_tokenizer
@@ -60,6 +61,24 @@ def test_step_gives_tokens_then_one_finish_with_the_counts(batcher: Batcher) -> 
     assert len(ids(events)) == 5
     assert finished(events) == Finished("length", 20, 0, 5)
     assert [event.index for event in events[:-1] if isinstance(event, Token)] == [0, 1, 2, 3, 4]
+
+
+def test_every_chunk_of_a_prompt_is_computed_when_its_step_ends(
+    batcher: Batcher, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk that is only on its way would make a long prompt one long step, in which nobody is heard."""
+    made: list[Any] = []
+
+    def watched(index: int, *inputs: Any) -> tuple[Any, ...]:
+        made.extend(outputs := Runtime.run(runtime, index, *inputs))
+        return outputs
+
+    monkeypatch.setattr(runtime, "run", watched)
+    batcher.submit(GenerateRequest(prompt(90), 1), lambda event: None)
+    while batcher.busy:
+        batcher.step()
+        assert made[-1].is_ready()
+    assert len(made) > 3
 
 
 def test_answers_in_a_crowd_equal_the_answers_alone_bit_for_bit(runtime: Runtime, batcher: Batcher) -> None:

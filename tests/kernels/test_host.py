@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cocoon.kernels.builders.function import blueprint_from_function
 from cocoon.kernels.builders.pack import add_build, write_bundle
 from cocoon.kernels.bundle.limits import Limits
 from cocoon.kernels.bundle.loader import MANIFEST
+from cocoon.kernels.bundle.manifest import Manifest
 from cocoon.kernels.engine.chat import Message
 from cocoon.kernels.engine.sampling import Sampling
 from cocoon.kernels.errors import (
@@ -147,6 +149,22 @@ def test_compiled_programs_are_kept_and_used_again(tiny_bundle: Path, compiled: 
     finally:
         again.close()
     assert [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+def test_builds_of_one_model_share_no_compiled_program(tmp_path: Path) -> None:
+    """A stranger may add a build that names another one's programs, and keep what it likes under them."""
+    folder, kept = tmp_path / "b", list[set[str]]()
+    write_bundle(tiny_blueprint(), [BuildOptions("f32", slots=3, chunk=16)], folder)
+    manifest = Manifest.from_bytes((folder / MANIFEST).read_bytes())
+    builds = (manifest.builds[0], replace(manifest.builds[0], exporter="a-strangers"))
+    (folder / MANIFEST).write_bytes(replace(manifest, builds=builds).to_bytes())
+    for build in builds:
+        host = KernelHost(Order(folder, build.id, compiled=tmp_path / "c", strict=LINUX))
+        host.load()
+        host.close()
+        kept.append({path.name for path in (tmp_path / "c" / CONFINED).iterdir()})
+    assert kept[0] < kept[1]
+    assert len(kept[1]) == 2 * len(kept[0])
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_programs_compiled_for_another_processor_are_not_loaded(
 
     Runtime(bundle, build, cache=Cache(tmp_path))
     here = sorted(path.name for path in tmp_path.iterdir())
-    assert here == sorted(set(asked)) == sorted(compiled_key(bundle, sha256) for sha256 in build.hashes)
+    assert here == sorted(set(asked)) == sorted(compiled_key(bundle, build, sha256) for sha256 in build.hashes)
     folder = compiled_dir()
     monkeypatch.setattr("cocoon.kernels.engine.runtime.processor", lambda: "another")
     monkeypatch.setattr("cocoon.kernels.fetch.processor", lambda: "another")

@@ -237,6 +237,7 @@ class Batcher:
         padded[: len(part)] = part
         scalars = (np.int32(slot.index), np.int32(start), np.int32(len(part) - 1))
         (logits,) = self._runtime.run(self._prefill, padded, *scalars)
+        logits.block_until_ready()  # else a long prompt is one long step, in which nobody is heard or answered
         slot.computed.extend(part)
         self._metrics.prefill_steps += 1
         if len(slot.computed) == len(tokens):

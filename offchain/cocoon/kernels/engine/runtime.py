@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -66,12 +67,16 @@ class Compiled:
         self.call, self.temporary_bytes = call, temporary_bytes
 
 
-def compiled_key(bundle: Bundle, sha256: str) -> str:
-    """What a compiled program is kept under: its name says all that loading it on another machine depends on."""
+def compiled_key(bundle: Bundle, build: Build, sha256: str) -> str:
+    """What a compiled program is kept under: all that loading it on another machine depends on, and the build.
+
+    What one build's process compiled is never run for another: it may be another publisher's.
+    """
+    program = hashlib.sha256(f"{build.id} {sha256}".encode()).hexdigest()
     device = device_name()
     if jax.devices()[0].platform == "cpu":
         device = f"{device}-{processor()}"
-    return f"{bundle.model_id.hex()}-{sha256}-{device}-jax-{jax.__version__}"
+    return f"{bundle.model_id.hex()}-{program}-{device}-jax-{jax.__version__}"
 
 
 def device_name() -> str:
@@ -193,7 +198,7 @@ class Runtime:
 
     def _compile(self, part: Audited, donated: Sequence[int]) -> Compiled:
         arguments, results, what = part.arguments, part.results, part.what
-        key = compiled_key(self.bundle, part.sha256)
+        key = compiled_key(self.bundle, self.build, part.sha256)
         kept = self._cache.get(key)
         if kept is not None:
             loaded = _load(kept, len(arguments), len(results), self.placement.devices if donated else None)

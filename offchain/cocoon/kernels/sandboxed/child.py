@@ -64,7 +64,7 @@ class _ParentCache:
         self._kept: set[str] = set()
 
     def load(self, folder: Path, bundle: Bundle, build: Build) -> None:
-        keys = [compiled_key(bundle, sha256) for sha256 in build.hashes]
+        keys = [compiled_key(bundle, build, sha256) for sha256 in build.hashes]
         self._output.send({"keeps": keys})  # while nothing of a stranger's has run that could lie about them
         self._kept = set(keys)
         for key in keys:

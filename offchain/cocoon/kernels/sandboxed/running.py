@@ -89,6 +89,12 @@ class Running:
                 raise
             self._host.leave()
             self._over(self._cut())
+        except KernelCrashed as error:
+            if self._alone:
+                self._over(error)
+            else:  # another request's fault maybe
+                self._alone = True
+                self._begin()
         except KernelError as error:
             self._over(error)
         except Exception as error:  # noqa: BLE001 - no memory, no process: whoever waits must hear of it
