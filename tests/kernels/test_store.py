@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -152,9 +152,7 @@ def test_fetch_bundle_in_chunks_that_no_loader_takes_asks_for_the_manifest_only(
     folder, address, _ = served
     manifest = read_json(folder)
     manifest["core"]["weights"]["chunk_bytes"] = chunk_bytes
-    write_manifest(folder, manifest)
-    model_id = read_manifest(folder).model_id
-    folder.rename(folder.parent / model_id.hex())
+    model_id = offer(folder, manifest)
     with pytest.raises(BundleUnavailable, match=f"chunks of {chunk_bytes} bytes are not allowed"):
         fetch_bundle(model_id, tmp_path / "shelf", [address])
     assert [path.rpartition("/")[2] for path in _Mirror.asked] == [MANIFEST]
@@ -167,12 +165,18 @@ def test_fetch_bundle_of_more_chunks_than_bytes_asks_for_the_manifest_only(
     manifest = read_json(folder)
     manifest["shards"][0]["chunks"] *= 3
     manifest["core"]["weights"]["root"] = root([Shard(s["bytes"], tuple(s["chunks"])) for s in manifest["shards"]])
-    write_manifest(folder, manifest)
-    model_id = read_manifest(folder).model_id
-    folder.rename(folder.parent / model_id.hex())
+    model_id = offer(folder, manifest)
     with pytest.raises(BundleUnavailable, match=r"shards\[0\] has 3 chunks"):
         fetch_bundle(model_id, tmp_path / "shelf", [address])
     assert [path.rpartition("/")[2] for path in _Mirror.asked] == [MANIFEST]
+
+
+def offer(folder: Path, manifest: Any) -> bytes:
+    """Has the mirror serve this manifest as that of the model it then names, whose id this is."""
+    write_manifest(folder, manifest)
+    model_id = read_manifest(folder).model_id
+    folder.rename(folder.parent / model_id.hex())
+    return model_id
 
 
 class _Usage(NamedTuple):

@@ -32,7 +32,8 @@ __all__ = ["BindFailed", "Client"]
 class BindFailed(ClientError):
     """The worker or the registry refused the channel. `refund_nano` of what was sent came back; the rest were fees.
 
-    `unanswered`: the channel, if the worker did not even refuse it; `cancel_open` it after its deadline.
+    `unanswered`: the channel, if nothing shows that it was refused. It may be bound yet; if not, `cancel_open` it after
+    its deadline.
     """
 
     def __init__(

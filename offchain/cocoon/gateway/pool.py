@@ -17,10 +17,11 @@ from typing import Any
 from pytoniq_core import Address
 
 from ..chain.wallet import format_ton
+from ..client.channel import Channel
 from ..client.client import BindFailed, Client
 from ..errors import CocoonError
 from ..wire.common import ModelTerms
-from ..wire.escrow import EscrowStatus
+from ..wire.escrow import EscrowStatus, EscrowStorage
 from .errors import PoolExhausted
 from .facts import WorkerFacts
 from .held import Connect, Fast, Held, Lease, PoolLimits
@@ -189,8 +190,7 @@ class ChannelPool:
             self._unanswered.add(channel, worker.index, deposit)
             self._wake.set()
             raise
-        assert state.binding is not None  # Client.open waits for it
-        held = Held(channel, worker.index, state.binding, state.deposit_nano, state.claimed_nano, state.epoch)
+        held = _held(channel, worker.index, state)
         held.opened_by = next(
             (item.hash.hex() for item in channel.transactions if item.account == channel.address), None
         )
@@ -230,9 +230,7 @@ class ChannelPool:
     def _take_up(self, found: Answered) -> None:
         """A channel that this process did not open, or saw no answer of."""
         state, index = found.state, found.worker_index
-        assert state.binding is not None  # it is answered
-        held = Held(found.channel, -1 if index is None else index, state.binding, state.deposit_nano)
-        held.claimed_nano, held.epoch = state.claimed_nano, state.epoch
+        held = _held(found.channel, -1 if index is None else index, state)
         twin = self._find(held.worker_index, held.model_id)  # opened while nobody knew of this one
         if state.status == EscrowStatus.CLOSING or index is None or twin is not None:
             held.closing_until = state.deadline if state.status == EscrowStatus.CLOSING else 0
@@ -315,6 +313,11 @@ class ChannelPool:
         await held.channel.rebind(worker.measurement)
         await self._reread(held)
         log.info("rebound %r to the new keys of worker %d", held.channel, worker.index)
+
+
+def _held(channel: Channel, worker_index: int, state: EscrowStorage) -> Held:
+    assert state.binding is not None  # it is answered
+    return Held(channel, worker_index, state.binding, state.deposit_nano, state.claimed_nano, state.epoch)
 
 
 def _end_unused(task: asyncio.Task[Lease]) -> None:

@@ -7,7 +7,7 @@ import logging
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ..gateway.backend import Backend, Finished, Model, Quote
+from ..gateway.backend import Backend, Finished, Model, Quote, Spent
 from ..gateway.errors import ApiError, BackendFailed, PoolExhausted, RequestRefused
 from ..gateway.questions import chat_question
 from ..gateway.receipts import new_receipt_id
@@ -73,7 +73,7 @@ class Buyer:
         """However it ends, cancelled too, the reservation is settled. Cancel it with `growing.stopping` set for an
         Outcome that says so.
         """
-        most, spent, began = order.reserved.nano, 0, False
+        spent = Spent(order.quote)
         complaint: str | None = None
         receipt: str | None = None
         try:
@@ -81,37 +81,32 @@ class Buyer:
                 asyncio.timeout(self._answer_sec),
                 aclosing(self._backend.run(order.quote)) as events,  # type: ignore[type-var]
             ):
-                began = True
-                async for event in events:
-                    if isinstance(event, Finished):
-                        spent = event.fee_nano
-                        receipt = new_receipt_id()
-                        self._ledger.keep(order.chat_id, receipt, event.proof)
-                        if event.finish_reason == "length":
-                            complaint = f"The answer ended at the limit of {self._max_tokens} tokens."
-                        break
-                    spent = min(most, event.spent_nano)
-                    growing.text += event.text
-                    growing.news.set()
-                else:
-                    complaint = "The worker ended without a receipt."
+                with spent:
+                    async for event in events:
+                        spent.saw(event)
+                        if isinstance(event, Finished):
+                            receipt = new_receipt_id()
+                            self._ledger.keep(order.chat_id, receipt, event.proof)
+                            if event.finish_reason == "length":
+                                complaint = f"The answer ended at the limit of {self._max_tokens} tokens."
+                            break
+                        growing.text += event.text
+                        growing.news.set()
+                    else:
+                        complaint = "The worker ended without a receipt."
         except BackendFailed as error:
-            spent = max(spent, min(most, error.spent_nano))
-            complaint = _explain(error, spent)
+            complaint = _explain(error, spent.nano)
         except TimeoutError:
-            spent = spent or order.quote.prompt_nano  # which may have been paid for by now
             complaint = f"The answer took more than {self._answer_sec:g} seconds and was ended."
         except asyncio.CancelledError:
-            if began and receipt is None:
-                spent = spent or order.quote.prompt_nano
             if growing.stopping is None:
                 raise
             complaint = growing.stopping
         finally:
-            self._budgets.settle(order.reserved, spent)
-            if spent or receipt is not None:
-                self._ledger.spent(order.chat_id, spent)
-        return Outcome(complaint, spent, receipt)
+            self._budgets.settle(order.reserved, spent.nano)
+            if spent.nano or receipt is not None:
+                self._ledger.spent(order.chat_id, spent.nano)
+        return Outcome(complaint, spent.nano, receipt)
 
 
 def _explain(error: ApiError | BackendFailed, spent_nano: int) -> str:
